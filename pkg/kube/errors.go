@@ -1,0 +1,88 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/client-go/tools/clientcmd/api"
+
+	"pivt.io/pivt/pkg/exit"
+)
+
+// IsUnavailable reports whether err says that the API server cannot answer now but may
+// soon: it restarts, is overloaded, or the way to it is interrupted.
+func IsUnavailable(err error) bool {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return false
+	}
+	switch {
+	case apierrors.IsServerTimeout(err), apierrors.IsTimeout(err), apierrors.IsTooManyRequests(err),
+		apierrors.IsServiceUnavailable(err), apierrors.IsInternalError(err):
+		return true
+	case utilnet.IsConnectionRefused(err), utilnet.IsConnectionReset(err), utilnet.IsHTTP2ConnectionLost(err),
+		utilnet.IsProbableEOF(err), errors.Is(err, io.ErrUnexpectedEOF):
+		return true
+	}
+	var netErr net.Error
+	return errors.As(err, &netErr) && netErr.Timeout()
+}
+
+// Explain attaches what a person can do about err, if it is one of the API server's usual
+// answers.
+func Explain(err error) error {
+	var dns *net.DNSError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &dns):
+		return exit.WithHint(err, "the API server's name is unknown; is the kubeconfig's context the right one?")
+	case utilnet.IsConnectionRefused(err):
+		return exit.WithHint(err, `the cluster does not answer; is it running? "kubectl cluster-info" shows more`)
+	case apierrors.IsUnauthorized(err):
+		return exit.WithHint(err, "the kubeconfig's credentials are refused; log in to the cluster again")
+	case apierrors.IsForbidden(err):
+		return exit.WithHint(err, `the kubeconfig's user lacks a right; "pivt check" lists all that are needed`)
+	}
+	var u *url.Error
+	if errors.As(err, &u) && u.Timeout() {
+		return exit.WithHint(err, "the cluster does not answer in time; is the way to it open (VPN, proxy, firewall)?")
+	}
+	return err
+}
+
+// How long and how often a request is tried while the API server is unavailable.
+const (
+	retryFor   = 20 * time.Second
+	retryEvery = 500 * time.Millisecond
+)
+
+// retry calls f until it succeeds, fails for good, or the API server has been unavailable
+// for retryFor. f must be safe to repeat.
+func retry(ctx context.Context, f func() error) error {
+	giveUp := time.NewTimer(retryFor)
+	defer giveUp.Stop()
+	for {
+		err := f()
+		if !IsUnavailable(err) || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		case <-giveUp.C:
+			return fmt.Errorf("the API server has been unavailable for %s: %w", retryFor, err)
+		case <-time.After(retryEvery):
+		}
+	}
+}
+
+func newEmptyConfig() *api.Config { return api.NewConfig() }
+
+func contextOverride(namespace string) api.Context { return api.Context{Namespace: namespace} }
