@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 	"testing"
 
 	"pivt.io/pivt/pkg/exit"
@@ -46,5 +48,19 @@ func TestHintOf(t *testing.T) {
 	}
 	if exit.With(nil, exit.Failed) != nil || exit.WithHint(nil, "x") != nil {
 		t.Error("attaching to nil must stay nil, or success becomes failure")
+	}
+}
+
+func TestDocumented(t *testing.T) {
+	t.Parallel()
+	doc, err := os.ReadFile("../../docs/exit-codes.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range exit.Codes() {
+		line := fmt.Sprintf("| %d | %s |", c.Code, c.Meaning)
+		if !strings.Contains(string(doc), line) {
+			t.Errorf("docs/exit-codes.md lacks the line\n%s", line)
+		}
 	}
 }
