@@ -10,6 +10,10 @@ type Network struct {
 	PeerOrgs    []*Org
 	Channels    []*Channel
 	Chaincodes  []*Chaincode
+	// FlowChannels and FlowChaincodes are what the flows work on: all of them, unless
+	// flow.channel.include and flow.chaincode.include say otherwise.
+	FlowChannels   []*Channel
+	FlowChaincodes []*Chaincode
 }
 
 // Kind tells peers from orderers. Its values are the words object names use.

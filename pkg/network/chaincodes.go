@@ -1,0 +1,296 @@
+package network
+
+import (
+	"net"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+var (
+	// Fabric's rules (core/chaincode/lifecycle/scc.go).
+	chaincodeName    = regexp.MustCompile(`^[a-zA-Z0-9]+([-_][a-zA-Z0-9]+)*$`)
+	chaincodeVersion = regexp.MustCompile(`^[A-Za-z0-9_.+-]+$`)
+	systemChaincodes = []string{"cscc", "escc", "lscc", "qscc", "vscc"}
+
+	imageName = regexp.MustCompile(`^([a-zA-Z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$`)
+	digest    = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+	languages = []string{"golang", "node", "java"}
+)
+
+const (
+	// maxChaincodeName is what fits into the file that a peer keeps of the package, which is
+	// called label.digest.tar.gz and may have 255 bytes, with room for the version.
+	maxChaincodeName    = 100
+	maxChaincodeVersion = 64
+	defaultCCVersion    = "1.0"
+)
+
+func (l *loader) chaincodes() {
+	defaults := l.object(l.root, "chaincode")
+	version := defaultCCVersion
+	if n := defaults.get("version"); n != nil {
+		if v, ok := l.textOf(n, "version"); ok && l.checkVersion(n, "chaincode.version", v) {
+			version = v
+		}
+	}
+	language := l.language(defaults, "chaincode.language")
+	seen := map[string]*node{}
+	for _, o := range l.objects(l.object(l.root, "network"), "chaincodes") {
+		name := l.str(o, "name")
+		at := o.get("name")
+		switch {
+		case at == nil || name == "" && at.kind == text:
+			l.errorf(o, "a chaincode has no name")
+			continue
+		case at.kind != text:
+			continue // reported
+		case !chaincodeName.MatchString(name) || len(name) > maxChaincodeName:
+			l.errorf(at, "chaincode name %s: Fabric takes letters and digits, with single dashes or underscores between them, at most %d", show(name), maxChaincodeName)
+		case contains(systemChaincodes, name):
+			l.errorf(at, "chaincode name %q is that of a system chaincode of Fabric; choose another", name)
+		case seen[name] != nil:
+			l.errorf(at, "chaincode %q is here for the second time; the first is at %s", name, seen[name].where())
+			continue
+		}
+		seen[name] = at
+		cc := &Chaincode{Name: name, Version: version, Language: language}
+		l.places[cc] = at
+		l.net.Chaincodes = append(l.net.Chaincodes, cc)
+		l.chaincode(cc, o)
+	}
+}
+
+func (l *loader) chaincode(cc *Chaincode, o *node) {
+	who := "chaincode " + strconv.Quote(cc.Name)
+	if n := o.get("version"); n != nil {
+		if v, ok := l.textOf(n, "version"); ok && l.checkVersion(n, who, v) {
+			cc.Version = v
+		}
+	}
+	if o.get("language") != nil {
+		cc.Language = l.language(o, who)
+	}
+	l.code(cc, o, who)
+	l.chaincodeChannels(cc, o, who)
+	for _, item := range l.names(o, "orgs") {
+		if org := l.peerOrg(item, who); org != nil {
+			cc.Orgs = append(cc.Orgs, org)
+		}
+	}
+	if o.get("orgs") == nil {
+		cc.Orgs = union(cc.Channels)
+	}
+	cc.Smoke = l.smoke(o, who)
+}
+
+func (l *loader) checkVersion(n *node, who, v string) bool {
+	if len(v) > maxChaincodeVersion || !chaincodeVersion.MatchString(v) {
+		l.errorf(n, "%s: version %s: Fabric takes letters, digits and _ . + -, at most %d", who, show(v), maxChaincodeVersion)
+		return false
+	}
+	return true
+}
+
+func (l *loader) language(o *node, who string) string {
+	s := l.str(o, "language")
+	switch {
+	case s == "", contains(languages, s):
+		return s
+	case s == "go":
+		l.errorf(o.get("language"), "%s: language \"go\" is written golang, as in Fabric", who)
+	default:
+		l.errorf(o.get("language"), "%s: language %s is unknown%s", who, show(s), hint(s, languages, "languages"))
+	}
+	return ""
+}
+
+// code reads where a chaincode's code is.
+func (l *loader) code(cc *Chaincode, o *node, who string) {
+	var given []string
+	for _, key := range []string{"image", "service", "source"} {
+		if o.get(key) == nil {
+			continue
+		}
+		if given = append(given, key); len(given) == 2 {
+			l.errorf(o.get(key), "%s has both %s and %s; keep one", who, given[0], key)
+		}
+	}
+	if n := o.get("image"); n != nil {
+		cc.Image = l.str(o, "image")
+		if n.kind == text {
+			l.checkImage(n, who, cc.Image)
+		}
+	}
+	if n := o.get("service"); n != nil {
+		cc.Service = l.str(o, "service")
+		host, port, err := net.SplitHostPort(cc.Service)
+		p, perr := strconv.ParseUint(port, 10, 16)
+		if n.kind == text && (err != nil || perr != nil || p == 0 || !validDNS(host)) {
+			l.errorf(n, "%s: service %s is not HOST:PORT", who, show(cc.Service))
+		}
+		l.warnf(n, "%s: service is not deployed by this version of pivt; use image", who)
+	}
+	if n := o.get("source"); n != nil {
+		cc.Source = l.str(o, "source")
+		if n.kind == text && strings.TrimSpace(cc.Source) == "" {
+			l.errorf(n, "%s: source is empty; name a directory", who)
+		}
+		l.warnf(n, "%s: source is not deployed by this version of pivt; use image", who)
+	}
+	if len(given) == 0 {
+		l.warnf(l.places[cc], "%s has no image and is not deployed by this version of pivt; add image: NAME@sha256:DIGEST", who)
+	}
+}
+
+func (l *loader) checkImage(n *node, who, image string) {
+	name, sum, pinned := strings.Cut(image, "@")
+	tag := ""
+	if i := strings.LastIndex(name, ":"); i > strings.LastIndex(name, "/") {
+		name, tag = name[:i], name[i+1:]
+	}
+	switch {
+	case !imageName.MatchString(name):
+		l.errorf(n, "%s: image %s is not an image's name; write NAME@sha256:DIGEST", who, show(image))
+	case !pinned:
+		l.errorf(n, "%s: image %s has no digest, so its peers could run different code; write %s@sha256:DIGEST", who, show(image), name)
+	case tag != "":
+		l.errorf(n, "%s: image %s has a tag and a digest, and only the digest counts; write %s@%s", who, show(image), name, sum)
+	case !digest.MatchString(sum):
+		l.errorf(n, "%s: image %s: the digest must be sha256: and 64 lower-case hexadecimal digits", who, show(image))
+	}
+}
+
+func (l *loader) chaincodeChannels(cc *Chaincode, o *node, who string) {
+	seen := map[string]bool{}
+	for _, c := range l.objects(o, "channels") {
+		name, at := l.str(c, "name"), c.get("name")
+		switch {
+		case at == nil || name == "" && at.kind == text:
+			l.errorf(c, "%s: a channel has no name", who)
+			continue
+		case at.kind != text:
+			continue // reported
+		case seen[name]:
+			l.errorf(at, "%s has channel %q twice", who, name)
+			continue
+		}
+		seen[name] = true
+		ch := l.net.Channel(name)
+		if ch == nil {
+			var known []string
+			for _, ch := range l.net.Channels {
+				known = append(known, ch.Name)
+			}
+			l.errorf(at, "%s: channel %s is not in network.channels%s", who, show(name), hint(name, known, "channels"))
+			continue
+		}
+		def := &ChaincodeChannel{Channel: ch, Orgs: ch.Orgs}
+		cc.Channels = append(cc.Channels, def)
+		inside := who + " on channel " + strconv.Quote(name)
+		if c.get("orgs") != nil {
+			def.Orgs = l.members(ch, c, inside)
+		}
+		if n := c.get("policy"); n != nil {
+			def.Policy = l.str(c, "policy")
+			if n.kind == text {
+				l.policy(n, def, inside)
+			}
+		}
+	}
+	if n := o.get("channels"); n == nil || n.kind == list && len(n.items) == 0 {
+		l.errorf(l.places[cc], "%s has no channels; list where it is to be defined", who)
+	}
+}
+
+// members reads the organisations that approve a chaincode on a channel.
+func (l *loader) members(ch *Channel, c *node, who string) []*Org {
+	var orgs []*Org
+	for _, item := range l.names(c, "orgs") {
+		org := l.peerOrg(item, who)
+		if org == nil {
+			continue
+		}
+		if !inOrgs(ch.Orgs, org) {
+			l.errorf(item, "%s: org %q is not in the channel; add it to the channel's orgs, or take it out here", who, org.Name)
+			continue
+		}
+		orgs = append(orgs, org)
+	}
+	if n := c.get("orgs"); n.kind == list && len(n.items) == 0 {
+		l.errorf(n, "%s: orgs is empty; name some, or leave the key out for all of the channel", who)
+	}
+	return orgs
+}
+
+func inOrgs(orgs []*Org, org *Org) bool {
+	for _, o := range orgs {
+		if o == org {
+			return true
+		}
+	}
+	return false
+}
+
+// policy checks an endorsement policy: that Fabric can read it, and that it can be met.
+func (l *loader) policy(n *node, def *ChaincodeChannel, who string) {
+	found, err := principals(def.Policy)
+	if err != nil {
+		l.errorf(n, "%s: policy %s: %v", who, show(def.Policy), err)
+		return
+	}
+	known := map[string]*Org{}
+	var names []string
+	for _, org := range l.net.Orgs() {
+		known[org.MSPID] = org
+		names = append(names, org.MSPID)
+	}
+	told := map[principal]bool{}
+	for _, p := range found {
+		if told[p] {
+			continue
+		}
+		told[p] = true
+		org := known[p.msp]
+		switch {
+		case org == nil && l.external[strings.TrimSuffix(p.msp, "MSP")] && strings.HasSuffix(p.msp, "MSP"):
+		case org == nil:
+			l.errorf(n, "%s: policy: MSP %s is not in %s%s", who, show(p.msp), l.cryptoFile, hint(p.msp, names, "MSPs"))
+		case org.Kind == Peer && !inOrgs(def.Channel.Orgs, org):
+			l.warnf(n, "%s: policy names %s, whose organisation is not in the channel and so cannot endorse", who, p.msp)
+		case !org.NodeOUs && (p.role == "peer" || p.role == "client" || p.role == "orderer"):
+			l.warnf(n, "%s: policy asks for '%s.%s', but EnableNodeOUs of org %q is false, so no certificate has that role; use member, or enable it", who, p.msp, p.role, org.Name)
+		}
+	}
+}
+
+// union lists the organisations of all channels once, in the order of the files.
+func union(channels []*ChaincodeChannel) []*Org {
+	var orgs []*Org
+	for _, c := range channels {
+		for _, o := range c.Orgs {
+			if !inOrgs(orgs, o) {
+				orgs = append(orgs, o)
+			}
+		}
+	}
+	return orgs
+}
+
+// smoke reads the call that proves a chaincode alive.
+func (l *loader) smoke(o *node, who string) *Call {
+	s := l.object(o, "smoke")
+	if s == nil {
+		return nil
+	}
+	call := &Call{Function: l.str(s, "function"), Invoke: l.flag(s, "invoke")}
+	if f := s.get("function"); f == nil || f.kind == text && call.Function == "" {
+		l.errorf(s, "%s: smoke has no function", who)
+	}
+	for _, item := range l.list(s, "args") {
+		if a, ok := l.textOf(item, "an entry of args"); ok {
+			call.Args = append(call.Args, a)
+		}
+	}
+	return call
+}

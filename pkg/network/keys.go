@@ -1,0 +1,248 @@
+package network
+
+import (
+	"regexp"
+	"sort"
+	"strings"
+)
+
+// ChartKeys are the root keys that belong to the charts: their values.yaml say what they
+// mean and their schemas check them. People put them into network.yaml, so Load lets
+// them pass.
+var ChartKeys = []string{
+	"affinity", "argo", "chaincode", "couchdb", "extraObjects", "flow", "fullnameOverride", "global",
+	"image", "imagePullSecrets", "launcher", "logLevel", "metrics", "nameOverride", "networkPolicy",
+	"nodeSelector", "orderer", "peer", "persistence", "podAnnotations", "podLabels", "rbac", "resources",
+	"serviceAccount", "step", "tolerations",
+}
+
+// FileKeys are the root keys of the two files.
+var FileKeys = []string{
+	"ExternalOrdererOrgs", "ExternalPeerOrgs", "OrdererOrgs", "PeerOrgs", "hyperledgerVersion", "network",
+}
+
+var (
+	orgKeys  = []string{"Name", "Domain", "EnableNodeOUs", "CA", "Template", "Specs", "Users"}
+	specKeys = []string{
+		"Hostname", "CommonName", "Country", "Province", "Locality", "OrganizationalUnit",
+		"StreetAddress", "PostalCode", "SANS", "PublicKeyAlgorithm",
+	}
+	templateKeys = []string{"Count", "Start", "Hostname", "SANS", "PublicKeyAlgorithm"}
+	usersKeys    = []string{"Count", "PublicKeyAlgorithm"}
+	batchKeys    = []string{"timeout", "maxMessageCount", "absoluteMaxBytes", "preferredMaxBytes"}
+)
+
+// format lists the keys of every mapping of the two files. What it does not list is the
+// charts' business.
+var format = map[string][]string{
+	"OrdererOrgs[]":                 orgKeys,
+	"OrdererOrgs[].CA":              specKeys,
+	"OrdererOrgs[].Template":        templateKeys,
+	"OrdererOrgs[].Specs[]":         specKeys,
+	"OrdererOrgs[].Users":           usersKeys,
+	"PeerOrgs[]":                    orgKeys,
+	"PeerOrgs[].CA":                 specKeys,
+	"PeerOrgs[].Template":           templateKeys,
+	"PeerOrgs[].Specs[]":            specKeys,
+	"PeerOrgs[].Users":              usersKeys,
+	"ExternalOrdererOrgs[]":         orgKeys,
+	"ExternalOrdererOrgs[].Specs[]": specKeys,
+	"ExternalPeerOrgs[]":            orgKeys,
+	"network": {
+		"genesisProfile", "systemChannelID", "consensus", "batch", "channels", "chaincodes",
+	},
+	"network.batch":                   batchKeys,
+	"network.channels[]":              {"name", "orgs", "externalOrgs", "ordererOrgs", "consensus", "batch"},
+	"network.channels[].batch":        batchKeys,
+	"network.chaincodes[]":            {"name", "version", "language", "image", "service", "source", "orgs", "channels", "smoke"},
+	"network.chaincodes[].channels[]": {"name", "orgs", "policy"},
+	"network.chaincodes[].smoke":      {"function", "args", "invoke"},
+}
+
+// keys reports what the format does not know, from n downwards. at is n's path without
+// indices, as format spells it.
+func (l *loader) keys(n *node, at string) {
+	switch n.kind {
+	case list:
+		for _, item := range n.items {
+			l.keys(item, at+"[]")
+		}
+	case object:
+		known := format[at]
+		if at == "" {
+			known = rootKeys()
+		}
+		for _, f := range n.fields {
+			name := f.key.text
+			if known != nil && !contains(known, name) {
+				l.unknown(f.key, at, known)
+				continue
+			}
+			below := name
+			if at != "" {
+				below = at + "." + name
+			}
+			if hasFormat(below) {
+				l.keys(f.value, below)
+			}
+		}
+	}
+}
+
+func (l *loader) unknown(key *node, at string, known []string) {
+	name := key.text
+	in := ""
+	if at != "" {
+		in = " in " + strings.TrimSuffix(at, "[]")
+	}
+	if elsewhere := homes(name); len(elsewhere) > 0 && closest(name, known) == "" {
+		l.errorf(key, "key %s does not belong %s; it belongs in %s: check the indentation",
+			show(name), place(in), strings.Join(elsewhere, " or "))
+		return
+	}
+	l.errorf(key, "unknown key %s%s%s", show(name), in, hint(name, known, "keys"))
+}
+
+func place(in string) string {
+	if in == "" {
+		return "at the left edge"
+	}
+	return strings.TrimSpace(in)
+}
+
+// homes are the mappings that know a key.
+func homes(name string) []string {
+	var some []string
+	for at, keys := range format {
+		if contains(keys, name) {
+			some = append(some, at)
+		}
+	}
+	sort.Strings(some)
+	if len(some) > 3 {
+		some = some[:3]
+	}
+	return some
+}
+
+func hasFormat(at string) bool {
+	for _, suffix := range []string{"", "[]"} {
+		if _, ok := format[at+suffix]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+func rootKeys() []string {
+	keys := append(append([]string(nil), FileKeys...), ChartKeys...)
+	for _, r := range removedKeys {
+		root, _, _ := strings.Cut(r.path, ".")
+		keys = append(keys, root)
+	}
+	sort.Strings(keys)
+	return keys
+}
+
+func contains(some []string, s string) bool {
+	for _, x := range some {
+		if x == s {
+			return true
+		}
+	}
+	return false
+}
+
+// removedKey is a key of PIVT that is accepted and does nothing any more.
+type removedKey struct {
+	path string
+	// unless is a value that asks for what happens anyway, so that nothing is said.
+	unless string
+	says   string
+}
+
+var removedKeys = []removedKey{
+	{"tlsEnabled", "true", "TLS is always on"},
+	{"useActualDomains", "false", "nodes reach each other by their Service names; real domains stay in the certificates"},
+	{"externalOrderer", "", "orderers outside the cluster are not used; channels are made by the orderers of OrdererOrgs"},
+	{"hostAliases", "", "nodes reach each other by their Service names, so no host aliases are needed"},
+	{"network.genesisProfile", "", "Fabric has no system channel any more; every channel gets a genesis block of its own, made from network.channels"},
+	{"network.systemChannelID", "", "Fabric has no system channel any more; every channel gets a genesis block of its own, made from network.channels"},
+	{"hlf-kafka", "", "Fabric has no Kafka orderers any more; channels use etcdraft"},
+	{"orderer.cluster", "", "orderers always use one listener with TLS"},
+	{"orderer.replicas", "1", "every orderer of crypto-config.yaml is one pod; add Specs for more"},
+	{"orderer.launchPods", "true", "pods are always started"},
+	{"peer.launchPods", "true", "pods are always started"},
+	{"peer.docker", "", "chaincodes run in pods of their own, without Docker"},
+	{"ca", "", "this version runs no CAs in the cluster; \"pivt crypto generate\" makes the certificates"},
+	{"ingress", "", "this version exposes nothing outside the cluster"},
+	{"backup", "", "this version makes no backups"},
+	{"restore", "", "this version restores no backups"},
+	{"update", "", "this version changes no channel that exists"},
+	{"secret", "", "pivt makes the Secrets itself"},
+	{"configMap", "", "pivt makes the ConfigMaps itself"},
+	{"retryCount", "", "steps retry what may pass and fail at once on what will not"},
+	// The sections of configtx.yaml, which PIVT's peer-org-flow took as values.
+	{"Organizations", "", configtx},
+	{"Capabilities", "", configtx},
+	{"Application", "", configtx},
+	{"Orderer", "", configtx},
+	{"Channel", "", configtx},
+	{"Profiles", "", configtx},
+}
+
+const configtx = "configtx.yaml is not needed: channel configuration is made from crypto-config.yaml and network.yaml"
+
+// RemovedKeys are the paths of PIVT's keys that are accepted but do nothing. Charts accept
+// them as well.
+func RemovedKeys() []string {
+	paths := make([]string, len(removedKeys))
+	for i, r := range removedKeys {
+		paths[i] = r.path
+	}
+	return paths
+}
+
+// removed warns of keys that do nothing, with what happens instead.
+func (l *loader) removed() {
+	for _, r := range removedKeys {
+		n := l.root.at(strings.Split(r.path, ".")...)
+		switch {
+		case n == nil,
+			n.kind == list && len(n.items) == 0,
+			n.kind == object && len(n.fields) == 0,
+			r.unless != "" && n.text == r.unless:
+			continue
+		}
+		if enabled := n.get("enabled"); enabled != nil && enabled.kind == boolean && enabled.text == "false" {
+			continue
+		}
+		l.warnf(n, "%s has no effect: %s", r.path, r.says)
+	}
+}
+
+var fabricVersion = regexp.MustCompile(`^([0-9]{1,4})\.([0-9]{1,4})\.[0-9]{1,4}$`)
+
+// version reads hyperledgerVersion.
+func (l *loader) version() {
+	l.net.Version = DefaultVersion
+	n := l.root.get("hyperledgerVersion")
+	if n == nil {
+		return
+	}
+	v, ok := l.textOf(n, "hyperledgerVersion")
+	if !ok {
+		return
+	}
+	part := fabricVersion.FindStringSubmatch(v)
+	switch {
+	case part == nil:
+		l.errorf(n, "hyperledgerVersion %s is not a release; write all three numbers, as %s", show(v), DefaultVersion)
+	case part[1] == "1":
+		l.warnf(n, "Fabric %s is no longer supported; %s is used", v, DefaultVersion)
+	case part[1] == "2" && part[2] == "5", part[1] == "3":
+		l.net.Version = v
+	default:
+		l.errorf(n, "Fabric %s is not supported; use %s, or a release of 2.5 such as 2.5.9", v, DefaultVersion)
+	}
+}
