@@ -1,0 +1,270 @@
+package recipe
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Built is a finished part on disk.
+type Built struct {
+	Part
+	Key string
+	// Dir holds bin/ and share/.
+	Dir string
+}
+
+// Bin returns the path of one of the part's binaries.
+func (b Built) Bin(name string) string { return filepath.Join(b.Dir, "bin", name) }
+
+// ShareDir returns the path of a kept file or directory of the module.
+func (b Built) ShareDir(name string) string { return filepath.Join(b.Dir, "share", name) }
+
+// Builder builds parts into a cache.
+type Builder struct {
+	// Modules is the directory with one module per part.
+	Modules string
+	// Cache is the directory finished parts are kept in.
+	Cache string
+	// Logs is where the output of each build goes.
+	Logs string
+	// GoVersion is what `go env GOVERSION` says; it is part of every key.
+	GoVersion string
+	// Report is called once per part that had to be built.
+	Report func(p Part, took time.Duration)
+}
+
+// GoVersion asks the Go command that will do the builds.
+func GoVersion(ctx context.Context, dir string) (string, error) {
+	cmd := exec.CommandContext(ctx, "go", "env", "GOVERSION")
+	cmd.Dir = dir
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("asking go for its version: %w", err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// All returns every part by name, building what the cache lacks.
+func (b *Builder) All(ctx context.Context, parts []Part) (map[string]Built, error) {
+	unlock, err := b.lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	built := make(map[string]Built, len(parts))
+	for _, p := range parts {
+		one, err := b.Ensure(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		built[p.Name] = one
+	}
+	return built, nil
+}
+
+// lock keeps a second program from building the same parts, and clears what a killed one left.
+func (b *Builder) lock() (unlock func(), err error) {
+	if err := os.MkdirAll(b.Cache, 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(b.Cache, ".lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("locking %s: %w", f.Name(), err)
+	}
+	half, err := filepath.Glob(filepath.Join(b.Cache, ".building-*"))
+	if err != nil {
+		return nil, err
+	}
+	for _, dir := range half {
+		if err := os.RemoveAll(dir); err != nil {
+			return nil, err
+		}
+	}
+	return func() { f.Close() }, nil
+}
+
+// Ensure returns the part from the cache, building it first if it is not there.
+func (b *Builder) Ensure(ctx context.Context, p Part) (Built, error) {
+	key, err := b.key(p)
+	if err != nil {
+		return Built{}, err
+	}
+	done := Built{Part: p, Key: key, Dir: filepath.Join(b.Cache, p.Name+"-"+key)}
+	if _, err := os.Stat(done.Dir); err == nil {
+		return done, nil
+	}
+	if err := errors.Join(os.MkdirAll(b.Cache, 0o755), os.MkdirAll(b.Logs, 0o755)); err != nil {
+		return Built{}, err
+	}
+	tmp, err := os.MkdirTemp(b.Cache, ".building-"+p.Name+"-")
+	if err != nil {
+		return Built{}, err
+	}
+	defer os.RemoveAll(tmp)
+	if err := os.Chmod(tmp, 0o755); err != nil { // MkdirTemp's 0700 would hide the binaries from other users
+		return Built{}, err
+	}
+	start := time.Now()
+	logPath := filepath.Join(b.Logs, p.Name+".log")
+	if err := b.build(ctx, p, tmp, logPath); err != nil {
+		return Built{}, fmt.Errorf("building %s: %w; the whole output is in %s", p.Name, err, logPath)
+	}
+	// Somebody else may have finished the same build meanwhile; theirs is as good as ours.
+	if err := os.Rename(tmp, done.Dir); err != nil && !errors.Is(err, fs.ErrExist) {
+		return Built{}, err
+	}
+	if b.Report != nil {
+		b.Report(p, time.Since(start))
+	}
+	return done, nil
+}
+
+func (b *Builder) build(ctx context.Context, p Part, dst, logPath string) error {
+	log, err := os.Create(logPath)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	module := filepath.Join(b.Modules, p.Name)
+	args := []string{"build", "-trimpath", "-ldflags", p.ldflags()}
+	if len(p.Mend) > 0 {
+		if module, err = vendored(ctx, p, module, log); err != nil {
+			return err
+		}
+		defer os.RemoveAll(module)
+		args = append(args, "-mod=vendor")
+	}
+	out := filepath.Join(dst, "out")
+	if err := os.Mkdir(out, 0o755); err != nil {
+		return err
+	}
+	if err := run(ctx, module, log, "go", append(args, "-o", out+"/", "tool")...); err != nil {
+		return err
+	}
+	if err := os.Mkdir(filepath.Join(dst, "bin"), 0o755); err != nil {
+		return err
+	}
+	for _, name := range sortedKeys(p.Binaries) {
+		if err := os.Rename(filepath.Join(out, p.Binaries[name]), filepath.Join(dst, "bin", name)); err != nil {
+			return err
+		}
+	}
+	if err := os.RemoveAll(out); err != nil {
+		return err
+	}
+	return share(ctx, p, filepath.Join(b.Modules, p.Name), dst, log)
+}
+
+// vendored makes a copy of the module with a vendor tree that has the missing files.
+func vendored(ctx context.Context, p Part, module string, log io.Writer) (string, error) {
+	dir, err := os.MkdirTemp("", "devcluster-"+p.Name+"-")
+	if err != nil {
+		return "", err
+	}
+	for _, name := range []string{"go.mod", "go.sum"} {
+		if err := copyFile(filepath.Join(module, name), filepath.Join(dir, name)); err != nil {
+			return "", err
+		}
+	}
+	if err := run(ctx, dir, log, "go", "mod", "vendor"); err != nil {
+		return "", err
+	}
+	root := filepath.Join(dir, p.vendorDir())
+	for _, m := range p.Mend {
+		target := filepath.Join(root, m.Path)
+		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+			return "", err
+		}
+		if m.CopyOf != "" {
+			err = copyFile(filepath.Join(root, m.CopyOf), target)
+		} else {
+			err = os.WriteFile(target, []byte(m.Content), 0o644)
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	return dir, nil
+}
+
+// share copies support files out of the module cache, which `go clean -modcache` may empty at any time.
+func share(ctx context.Context, p Part, module, dst string, log io.Writer) error {
+	if len(p.Share) == 0 {
+		return nil
+	}
+	var out bytes.Buffer
+	cmd := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", p.Module)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = module, &out, log
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("finding the source of %s: %w", p.Module, err)
+	}
+	src := strings.TrimSpace(out.String())
+	for _, name := range p.Share {
+		if err := CopyTree(filepath.Join(src, name), filepath.Join(dst, "share", name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// CopyTree copies a directory of plain files, writable for the owner, which module cache files are not.
+func CopyTree(src, dst string) error {
+	return filepath.WalkDir(src, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(src, path)
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(dst, rel)
+		if d.IsDir() {
+			return os.MkdirAll(target, 0o755)
+		}
+		return copyFile(path, target)
+	})
+}
+
+func copyFile(src, dst string) error {
+	data, err := os.ReadFile(src)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(dst, data, 0o644)
+}
+
+// run executes a build command; the last line it printed becomes the error's text.
+func run(ctx context.Context, dir string, log io.Writer, name string, args ...string) error {
+	var tail bytes.Buffer
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
+	cmd.Stdout = io.MultiWriter(log, &tail)
+	cmd.Stderr = cmd.Stdout
+	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return fmt.Errorf("%s %s: %w: %s", name, args[0], err, lastLine(tail.String()))
+	}
+	return nil
+}
+
+func lastLine(s string) string {
+	s = strings.TrimSpace(s)
+	return s[strings.LastIndexByte(s, '\n')+1:]
+}
