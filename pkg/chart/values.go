@@ -1,0 +1,66 @@
+package chart
+
+import (
+	"errors"
+	"regexp"
+	"strings"
+)
+
+// clone copies values, because Helm merges the chart's defaults into the maps it is given.
+func clone(values map[string]any) map[string]any {
+	m := make(map[string]any, len(values))
+	for k, v := range values {
+		m[k] = cloneAny(v)
+	}
+	return m
+}
+
+func cloneAny(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		return clone(v)
+	case []any:
+		s := make([]any, len(v))
+		for i, item := range v {
+			s[i] = cloneAny(item)
+		}
+		return s
+	}
+	return v
+}
+
+// Helm wraps what a chart says with "fail" into the places of every template around it.
+var failed = regexp.MustCompile(`(?s)^.*error calling fail: `)
+
+// explain keeps of a template's error what the chart's author wrote for the user, and puts
+// a schema's complaints on one line.
+func explain(err error) error {
+	if said := failed.ReplaceAllString(err.Error(), ""); said != err.Error() {
+		return errors.New(said)
+	}
+	if _, said, ok := strings.Cut(err.Error(), "meet the specifications of the schema(s) in the following chart(s):\n"); ok {
+		return errors.New("values: " + strings.Join(complaints(said), "; "))
+	}
+	return err
+}
+
+// complaints are the lines of a schema's report that name a key.
+func complaints(report string) []string {
+	var some []string
+	for _, line := range strings.Split(report, "\n") {
+		if said, ok := strings.CutPrefix(strings.TrimSpace(line), "- at "); ok {
+			some = append(some, said)
+		}
+	}
+	if len(some) == 0 {
+		return []string{strings.TrimSpace(report)}
+	}
+	return some
+}
+
+func or(s, absent string) string {
+	if s == "" {
+		return absent
+	}
+	return s
+}
