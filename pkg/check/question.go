@@ -1,0 +1,183 @@
+package check
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"pivt.io/pivt/pkg/kube"
+	"pivt.io/pivt/pkg/network"
+	"pivt.io/pivt/pkg/pki"
+)
+
+// Result is the answer to one question of a check.
+type Result struct {
+	Category string `json:"category"` // files, cluster, Argo, permissions, certificates, nodes, channels, chaincodes
+	Title    string `json:"title"`
+	OK       bool   `json:"ok"`
+	// Warning marks a failure that does not keep the network from working.
+	Warning bool   `json:"warning,omitempty"`
+	Detail  string `json:"detail,omitempty"`
+	Hint    string `json:"hint,omitempty"`
+}
+
+// Failed reports whether the result is a failure that counts.
+func (r Result) Failed() bool { return !r.OK && !r.Warning }
+
+// soon is how long before a certificate's end check warns.
+const soon = 30 * 24 * time.Hour
+
+// Pre answers what must hold before install: the cluster and the rights in it.
+func Pre(ctx context.Context, k *kube.Client) []Result {
+	return append([]Result{cluster(ctx, k), argo(ctx, k)}, permissions(ctx, k)...)
+}
+
+func cluster(ctx context.Context, k *kube.Client) Result {
+	r := Result{Category: "cluster", Title: "the API server answers"}
+	v, err := k.ServerVersion(ctx)
+	if err != nil {
+		r.Detail, r.Hint = err.Error(), "choose another cluster with --context or --kubeconfig"
+		return r
+	}
+	r.OK, r.Detail = true, "Kubernetes "+v.GitVersion
+	return r
+}
+
+func argo(ctx context.Context, k *kube.Client) Result {
+	r := Result{Category: "Argo", Title: "the cluster knows workflows"}
+	ok, err := k.Serves(ctx, schema.GroupVersion{Group: "argoproj.io", Version: "v1alpha1"}, "workflows")
+	switch {
+	case err != nil:
+		r.Detail = err.Error()
+	case !ok:
+		r.Detail = "resource workflows.argoproj.io is missing"
+		r.Hint = "install Argo Workflows: https://argo-workflows.readthedocs.io/en/latest/installation/"
+	default:
+		r.OK = true
+	}
+	return r
+}
+
+// needed are the rights install uses, beside those Helm needs for the chart's objects.
+func needed() []kube.Access {
+	return []kube.Access{
+		{Verb: "patch", Resource: "secrets"},
+		{Verb: "create", Resource: "secrets"},
+		{Verb: "patch", Resource: "configmaps"},
+		{Verb: "create", Group: "apps", Resource: "statefulsets"},
+		{Verb: "create", Resource: "services"},
+		{Verb: "create", Group: "rbac.authorization.k8s.io", Resource: "roles"},
+		{Verb: "create", Group: "networking.k8s.io", Resource: "networkpolicies"},
+		{Verb: "create", Group: "argoproj.io", Resource: "workflows"},
+		{Verb: "watch", Group: "argoproj.io", Resource: "workflows"},
+		{Verb: "create", Resource: "pods", Subresource: "portforward"},
+	}
+}
+
+func permissions(ctx context.Context, k *kube.Client) []Result {
+	var missing []string
+	for _, a := range needed() {
+		ok, err := k.Can(ctx, a)
+		if err != nil {
+			return []Result{{Category: "permissions", Title: "you may install in namespace " + k.Namespace(), Detail: err.Error()}}
+		}
+		if !ok {
+			missing = append(missing, a.String())
+		}
+	}
+	r := Result{Category: "permissions", Title: "you may install in namespace " + k.Namespace(), OK: len(missing) == 0}
+	if !r.OK {
+		r.Detail = fmt.Sprintf("missing: %v", missing)
+		r.Hint = "ask for a Role with these verbs in the namespace"
+	}
+	return []Result{r}
+}
+
+// Certificates answers how long the nodes' certificates last.
+func Certificates(n *network.Network, m *pki.Material, now time.Time) []Result {
+	var out []Result
+	for _, node := range n.Nodes() {
+		nm := m.Orgs[node.Org.Name].Nodes[node.Hostname]
+		for _, c := range []struct {
+			what string
+			pem  []byte
+		}{{"TLS certificate", nm.TLS.CertPEM}, {"certificate", nm.MSP.CertPEM}} {
+			if r, bad := expiry(node.CommonName+": "+c.what, c.pem, now); bad {
+				out = append(out, r)
+			}
+		}
+	}
+	if len(out) == 0 {
+		out = []Result{{Category: "certificates", Title: "all certificates are valid for 30 days and more", OK: true}}
+	}
+	return out
+}
+
+func expiry(title string, data []byte, now time.Time) (Result, bool) {
+	r := Result{Category: "certificates", Title: title}
+	block, _ := pem.Decode(data)
+	if block == nil {
+		r.Detail = "is not PEM"
+		return r, true
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		r.Detail = err.Error()
+		return r, true
+	}
+	left := cert.NotAfter.Sub(now)
+	switch {
+	case left <= 0:
+		r.Detail = "expired on " + cert.NotAfter.Format(time.DateOnly)
+	case now.Before(cert.NotBefore):
+		r.Detail = "is not valid before " + cert.NotBefore.Format(time.RFC3339) + "; is this machine's clock right?"
+	case left < soon:
+		r.Warning, r.Detail = true, "expires on "+cert.NotAfter.Format(time.DateOnly)
+	default:
+		return r, false
+	}
+	return r, true
+}
+
+// Results turns a status into answers, one for each node, channel and chaincode.
+func (s *Status) Results() []Result {
+	var out []Result
+	for _, n := range s.Nodes {
+		out = append(out, Result{Category: "nodes", Title: n.Name + " is ready", OK: n.Ready, Detail: n.Reason,
+			Hint: hint(n.Ready, "kubectl -n "+s.Namespace+" describe pod "+n.Name+"-0")})
+	}
+	for _, c := range s.Channels {
+		joined := 0
+		for _, p := range c.Peers {
+			if p.Joined {
+				joined++
+			}
+		}
+		ok := c.Height > 0 && joined == len(c.Peers)
+		out = append(out, Result{Category: "channels", Title: fmt.Sprintf("%s has all %d peers", c.Name, len(c.Peers)), OK: ok,
+			Detail: detail(c.Reason, ok, fmt.Sprintf("%d joined", joined)), Hint: hint(ok, "pivt channel apply "+c.Name)})
+	}
+	for _, c := range s.Chaincodes {
+		out = append(out, Result{Category: "chaincodes", Title: c.Name + " runs on " + c.Channel, OK: c.Ready, Detail: c.Reason,
+			Hint: hint(c.Ready, "pivt chaincode install "+c.Name)})
+	}
+	return out
+}
+
+func hint(ok bool, h string) string {
+	if ok {
+		return ""
+	}
+	return h
+}
+
+func detail(reason string, ok bool, otherwise string) string {
+	if reason != "" || ok {
+		return reason
+	}
+	return otherwise
+}
