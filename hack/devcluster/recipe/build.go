@@ -140,19 +140,29 @@ func (b *Builder) build(ctx context.Context, p Part, dst, logPath string) error 
 	}
 	defer log.Close()
 	module := filepath.Join(b.Modules, p.Name)
-	args := []string{"build", "-trimpath", "-ldflags", p.ldflags()}
-	if len(p.Mend) > 0 {
-		if module, err = vendored(ctx, p, module, log); err != nil {
+	if len(p.Mend)+len(p.Share) > 0 {
+		src, err := source(ctx, p, module, log)
+		if err != nil {
 			return err
 		}
-		defer os.RemoveAll(module)
-		args = append(args, "-mod=vendor")
+		// Support files are kept, since `go clean -modcache` may empty the module cache at any time.
+		for _, name := range p.Share {
+			if err := CopyTree(filepath.Join(src, name), filepath.Join(dst, "share", name)); err != nil {
+				return err
+			}
+		}
+		if len(p.Mend) > 0 {
+			if module, err = mended(ctx, p, module, src, dst, log); err != nil {
+				return fmt.Errorf("adding what the module lacks: %w", err)
+			}
+			defer os.RemoveAll(module)
+		}
 	}
 	out := filepath.Join(dst, "out")
 	if err := os.Mkdir(out, 0o755); err != nil {
 		return err
 	}
-	if err := run(ctx, module, log, "go", append(args, "-o", out+"/", "tool")...); err != nil {
+	if err := run(ctx, module, log, "go", "build", "-trimpath", "-ldflags", p.ldflags(), "-o", out+"/", "tool"); err != nil {
 		return err
 	}
 	if err := os.Mkdir(filepath.Join(dst, "bin"), 0o755); err != nil {
@@ -163,62 +173,53 @@ func (b *Builder) build(ctx context.Context, p Part, dst, logPath string) error 
 			return err
 		}
 	}
-	if err := os.RemoveAll(out); err != nil {
-		return err
-	}
-	return share(ctx, p, filepath.Join(b.Modules, p.Name), dst, log)
+	return os.RemoveAll(out)
 }
 
-// vendored makes a copy of the module with a vendor tree that has the missing files.
-func vendored(ctx context.Context, p Part, module string, log io.Writer) (string, error) {
-	dir, err := os.MkdirTemp("", "devcluster-"+p.Name+"-")
-	if err != nil {
+// mended makes a copy of the module that has the missing files, and a copy of the part that builds from it. The copied module was checked
+// against go.sum when it was downloaded.
+func mended(ctx context.Context, p Part, module, src, dir string, log io.Writer) (string, error) {
+	work, local := filepath.Join(dir, "work"), filepath.Join(dir, "work", "src")
+	if err := CopyTree(src, local); err != nil {
 		return "", err
 	}
-	for _, name := range []string{"go.mod", "go.sum"} {
-		if err := copyFile(filepath.Join(module, name), filepath.Join(dir, name)); err != nil {
-			return "", err
-		}
-	}
-	if err := run(ctx, dir, log, "go", "mod", "vendor"); err != nil {
-		return "", err
-	}
-	root := filepath.Join(dir, p.vendorDir())
 	for _, m := range p.Mend {
-		target := filepath.Join(root, m.Path)
+		target := filepath.Join(local, m.Path)
 		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 			return "", err
 		}
+		content := []byte(m.Content)
 		if m.CopyOf != "" {
-			err = copyFile(filepath.Join(root, m.CopyOf), target)
-		} else {
-			err = os.WriteFile(target, []byte(m.Content), 0o644)
+			var err error
+			if content, err = os.ReadFile(filepath.Join(local, m.CopyOf)); err != nil {
+				return "", err
+			}
 		}
-		if err != nil {
+		if err := os.WriteFile(target, content, 0o644); err != nil {
 			return "", err
 		}
 	}
-	return dir, nil
+	for _, name := range []string{"go.mod", "go.sum"} {
+		if err := copyFile(filepath.Join(module, name), filepath.Join(work, name)); err != nil {
+			return "", err
+		}
+	}
+	return work, run(ctx, work, log, "go", "mod", "edit", "-replace", p.Module+"=./src")
 }
 
-// share copies support files out of the module cache, which `go clean -modcache` may empty at any time.
-func share(ctx context.Context, p Part, module, dst string, log io.Writer) error {
-	if len(p.Share) == 0 {
-		return nil
+// source downloads the part's module, verified, and returns where it is unpacked.
+func source(ctx context.Context, p Part, module string, log io.Writer) (string, error) {
+	if err := run(ctx, module, log, "go", "mod", "download", p.Module); err != nil {
+		return "", err
 	}
 	var out bytes.Buffer
 	cmd := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", p.Module)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = module, &out, log
+	cmd.Env = append(os.Environ(), "GOWORK=off")
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("finding the source of %s: %w", p.Module, err)
+		return "", fmt.Errorf("finding the source of %s: %w", p.Module, err)
 	}
-	src := strings.TrimSpace(out.String())
-	for _, name := range p.Share {
-		if err := CopyTree(filepath.Join(src, name), filepath.Join(dst, "share", name)); err != nil {
-			return err
-		}
-	}
-	return nil
+	return strings.TrimSpace(out.String()), nil
 }
 
 // CopyTree copies a directory of plain files, writable for the owner, which module cache files are not.

@@ -1,7 +1,6 @@
 package recipe
 
 import (
-	"path"
 	"sort"
 )
 
@@ -19,12 +18,12 @@ type Part struct {
 	Stamps map[string]string
 	// Share names files or directories of the module that are kept next to the binaries.
 	Share []string
-	// Mend lists files the published module lacks. A part that has any is built from a vendor tree, because
-	// neither the module cache nor an overlay of it may be changed.
+	// Mend lists files the published module lacks. A part that has any is built from a copy of the module, because
+	// neither the module cache nor an overlay of it may be changed, and go mod vendor wants the files before they can be added.
 	Mend []Mend
 }
 
-// Mend adds one file to the module's copy in the vendor tree.
+// Mend adds one file to the copy of the module.
 type Mend struct {
 	Path string
 	// CopyOf is a file of the same module; when empty the file gets Content.
@@ -132,8 +131,6 @@ func (p Part) ldflags() string {
 	}
 	return flags
 }
-
-func (p Part) vendorDir() string { return path.Join("vendor", p.Module) }
 
 func sortedKeys(m map[string]string) []string {
 	keys := make([]string, 0, len(m))
