@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
@@ -116,6 +117,12 @@ func (e *ensurer) newAuthority(o *network.Org, a *authority, keys []*keyFile, co
 func (e *ensurer) newKeyFile(path string, keys []*keyFile) (*keyFile, error) {
 	if len(keys) > 0 {
 		return keys[0], nil
+	}
+	if there, err := exists(path); err != nil {
+		return nil, err
+	} else if there {
+		// readKeys passed it over, so it is no key; it may have been one.
+		return nil, broken(path, errors.New("not a PEM private key"))
 	}
 	signer, b, err := newKey()
 	if err != nil {

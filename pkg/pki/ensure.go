@@ -19,7 +19,8 @@ type Options struct {
 	// Now is when new certificates begin; nil means time.Now.
 	Now func() time.Time
 
-	step func(stage, path string) error // see disk.step
+	step     func(stage, path string) error // see disk
+	unsynced bool
 }
 
 // Change is one thing that Ensure made or replaced.
@@ -37,7 +38,7 @@ func Ensure(dir string, n *network.Network, o Options) ([]Change, error) {
 	if err := checkPaths(Tree{dir}, n); err != nil {
 		return nil, err
 	}
-	e := &ensurer{tree: Tree{dir}, disk: &disk{step: o.step}, now: time.Now(), bft: bftOrderers(n)}
+	e := &ensurer{tree: Tree{dir}, disk: &disk{step: o.step, unsynced: o.unsynced}, now: time.Now(), bft: bftOrderers(n)}
 	if o.Now != nil {
 		e.now = o.Now()
 	}
