@@ -1,0 +1,60 @@
+# pivt's few verbs; "make help" explains them.
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+DEVCLUSTER  := cd hack/devcluster && go run .
+E2E_TIMEOUT ?= 60m
+DEMO_NS     ?= fabric
+
+.DEFAULT_GOAL := help
+.PHONY: help build test unit e2e bench fuzz lint generate verify demo cluster-up cluster-down images
+
+help: ## Show these verbs
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+build: ## Build build/pivt
+	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o build/pivt ./cmd/pivt
+
+test: unit ## Everything: unit and chart tests, then end to end on the dev cluster
+	@$(MAKE) --no-print-directory cluster-up
+	@set +e; $(MAKE) --no-print-directory e2e; status=$$?; \
+	$(MAKE) --no-print-directory cluster-down >/dev/null 2>&1; exit $$status
+
+unit: ## Tests that need no cluster
+	go vet ./...
+	go test ./...
+	cd samples/chaincode/basic && go test ./...
+	cd hack/devcluster && go vet ./... && go test ./...
+
+e2e: build ## End-to-end tests on the dev cluster, which must be up
+	@eval "$$($(DEVCLUSTER) env)"; \
+	PIVT_E2E_BIN=$(CURDIR)/build/pivt go test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -v ./cmd/pivt/e2e
+
+bench: ## Time and size of rendering, as in the README
+	go test -run '^$$' -bench . -benchmem ./pkg/chart
+
+fuzz: ## Ten minutes for each loader
+	go test -run '^$$' -fuzz FuzzLoadCrypto -fuzztime 10m ./pkg/network
+	go test -run '^$$' -fuzz FuzzLoadNetwork -fuzztime 10m ./pkg/network
+
+lint: ## gofmt and go vet
+	@test -z "$$(gofmt -l . | tee /dev/stderr)"
+	go vet ./...
+
+generate: ## Rewrite goldens and generated documentation
+	go test ./pkg/... -update
+
+verify: generate ## Regenerate, and fail if anything differs
+	git diff --exit-code
+
+demo: build ## From nothing to a transaction on a real Fabric network in a real Kubernetes
+	@$(MAKE) --no-print-directory cluster-up
+	@eval "$$($(DEVCLUSTER) env)"; hack/demo build/pivt $(DEMO_NS)
+
+cluster-up: ## Start the dev cluster, with the images the network needs
+	@$(DEVCLUSTER) up --project $(CURDIR)
+
+cluster-down: ## Remove the dev cluster and everything it made
+	@$(DEVCLUSTER) down
+
+images: ## Rebuild pivt's own images and import them
+	@$(DEVCLUSTER) images --project $(CURDIR)

@@ -1,0 +1,129 @@
+package pivt_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "pivt.io/pivt/"
+
+// layers is the direction of imports: a package may import those of earlier layers only.
+func layers() [][]string {
+	return [][]string{
+		{"pkg/exit"},
+		{"pkg/network"},
+		{"pkg/pki", "pkg/chaincode"},
+		{"pkg/configtx", "pkg/chart", "pkg/fabric", "pkg/kube"},
+		{"pkg/fabric/fabrictest", "pkg/step", "pkg/runtime", "pkg/workflow"},
+		{"pkg/launcher", "pkg/deploy", "pkg/check"},
+		{"pkg/cli/pod"},
+		{"pkg/cli"},
+		{"cmd/pivt", "cmd/pivt-pod"},
+	}
+}
+
+// rule forbids what is reached, directly or through others.
+type rule struct {
+	reason   string
+	packages []string
+	never    []string
+}
+
+func rules() []rule {
+	const (
+		helm    = "helm.sh/helm/v3"
+		argo    = "github.com/argoproj/argo-workflows/v3"
+		k8s     = "k8s.io/"
+		fabrics = "github.com/hyperledger/"
+	)
+	return []rule{
+		{"The in-pod program must stay small to pull and quick to start.",
+			[]string{"pkg/step", "pkg/runtime", "pkg/launcher", "pkg/cli/pod", "cmd/pivt-pod"}, []string{helm, argo}},
+		{"Package kube is about Kubernetes alone.", []string{"pkg/kube"}, []string{fabrics, helm, argo}},
+		{"Package fabric is about Fabric alone.", []string{"pkg/fabric", "pkg/configtx"}, []string{k8s, helm, argo}},
+		{"Reading the files needs neither cluster nor node.", []string{"pkg/network", "pkg/pki", "pkg/chaincode"}, []string{k8s, helm, argo, "google.golang.org/grpc"}},
+		{"Helm has one door.", []string{"pkg/workflow", "pkg/kube"}, []string{helm}},
+		{"Argo has one door.", []string{"pkg/chart", "pkg/kube"}, []string{argo}},
+		{"Helm, Argo and the nodes are reached through the packages below, never directly.", []string{"pkg/network", "pkg/exit"}, []string{"net/http"}},
+	}
+}
+
+type pkg struct {
+	ImportPath string
+	Imports    []string
+	Deps       []string
+}
+
+func list(t *testing.T) map[string]pkg {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps=false", "-json=ImportPath,Imports,Deps", "./...").Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			t.Fatalf("go list: %v\n%s", err, exit.Stderr)
+		}
+		t.Fatal(err)
+	}
+	all := map[string]pkg{}
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p pkg
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all[strings.TrimPrefix(p.ImportPath, module)] = p
+	}
+}
+
+func TestImportDirection(t *testing.T) {
+	t.Parallel()
+	level := map[string]int{}
+	for i, l := range layers() {
+		for _, p := range l {
+			level[p] = i
+		}
+	}
+	for name, p := range list(t) {
+		if !strings.HasPrefix(name, "pkg/") && !strings.HasPrefix(name, "cmd/") {
+			continue
+		}
+		from, ok := level[name]
+		if !ok {
+			t.Errorf("%s has no layer; give it one in layers()", name)
+			continue
+		}
+		for _, imp := range p.Imports {
+			to, ours := level[strings.TrimPrefix(imp, module)]
+			if ours && to >= from {
+				t.Errorf("%s imports %s, which is not in an earlier layer", name, strings.TrimPrefix(imp, module))
+			}
+		}
+	}
+}
+
+func TestForbiddenImports(t *testing.T) {
+	t.Parallel()
+	all := list(t)
+	for _, r := range rules() {
+		for _, name := range r.packages {
+			p, ok := all[name]
+			if !ok {
+				t.Errorf("rule names %s, which does not exist", name)
+				continue
+			}
+			for _, dep := range p.Deps {
+				if slices.ContainsFunc(r.never, func(n string) bool { return strings.HasPrefix(dep, n) }) {
+					t.Errorf("%s reaches %s: %s", name, dep, r.reason)
+					break
+				}
+			}
+		}
+	}
+}

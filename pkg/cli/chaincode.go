@@ -1,0 +1,78 @@
+package cli
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"pivt.io/pivt/pkg/deploy"
+)
+
+func newChaincode(s *State, g *globals) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "chaincode",
+		Short: "Install chaincodes, list, invoke and query them",
+		Args:  args(cobra.NoArgs),
+		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	c.AddCommand(newChaincodeInstall(s, g), newChaincodeList(s, g),
+		newChaincodeCall(s, g, true), newChaincodeCall(s, g, false))
+	return c
+}
+
+func newChaincodeInstall(s *State, g *globals) *cobra.Command {
+	var timeout time.Duration
+	var include []string
+	c := &cobra.Command{
+		Use:   "install [NAME...]",
+		Short: "Install, approve and commit chaincodes",
+		Long: `Bring the chaincodes of network.yaml to the version, image and endorsement policy it names: installed on
+every peer of their organisations, approved by these, committed to their channels, and called once. Without
+names: all chaincodes. The work is done by the Argo workflow that "pivt render chaincode-flow" prints.
+
+Exit status: 0 done or nothing to do; 1 failed; 2 wrong usage or files; 4 timed out; 130 interrupted.`,
+		Example: `  # every chaincode of the file
+  pivt chaincode install
+
+  # one
+  pivt chaincode install --include basic`,
+		ValidArgsFunction: completeNames(s, g, chaincodeNames),
+		RunE: func(c *cobra.Command, names []string) error {
+			return g.runFlow(c, s, deploy.ChaincodeFlow, append(names, include...), timeout)
+		},
+	}
+	c.Flags().DurationVar(&timeout, "timeout", deploy.DefaultTimeout, "how long to wait")
+	c.Flags().StringSliceVar(&include, "include", nil, "only these chaincodes; the same as naming them")
+	return c
+}
+
+func newChaincodeList(s *State, g *globals) *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "List chaincodes per channel: version, approvals, peers",
+		Long: `List the chaincodes of network.yaml as the channels know them: committed version and sequence, which
+organisations approved it, and how many peers can run it.
+
+Exit status: 0 done; 1 the cluster could not be asked; 2 wrong usage or files.`,
+		Example: `  pivt chaincode list
+  pivt chaincode list -o yaml`,
+		Args: args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			st, err := g.collect(c.Context(), s)
+			if err != nil {
+				return err
+			}
+			if done, err := g.structured(s.Stdout, "ChaincodeList", st.Chaincodes); done || err != nil {
+				return err
+			}
+			if g.output == outputName {
+				for _, c := range st.Chaincodes {
+					fmt.Fprintf(s.Stdout, "chaincode/%s/%s\n", c.Channel, c.Name)
+				}
+				return nil
+			}
+			return g.printChaincodes(s.Stdout, st.Chaincodes)
+		},
+	}
+}

@@ -1,0 +1,105 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"pivt.io/pivt/pkg/exit"
+	"pivt.io/pivt/pkg/kube"
+	"pivt.io/pivt/pkg/network"
+	"pivt.io/pivt/pkg/pki"
+)
+
+// maxFile is more than package network accepts; reading stops there, so a mistaken
+// "-f disk.img" is refused without being read.
+const maxFile = 2 << 20
+
+func defaultFiles() []string { return []string{"crypto-config.yaml", "network.yaml"} }
+
+// inputs is what a command knows after loading the two files.
+type inputs struct {
+	network  *network.Network
+	values   map[string]any
+	warnings network.Problems
+}
+
+// load reads and validates the files, printing warnings.
+func (g *globals) load(s *State) (*inputs, error) {
+	sources, err := g.sources(s)
+	if err != nil {
+		return nil, err
+	}
+	n, problems, err := network.Load(sources, g.set)
+	if err != nil {
+		return nil, err
+	}
+	values, err := network.Values(sources, g.set)
+	if err != nil {
+		return nil, err
+	}
+	in := &inputs{network: n, values: values, warnings: problems.Warnings()}
+	if !g.quiet && g.output != outputJSON {
+		for _, w := range in.warnings {
+			fmt.Fprintf(s.Stderr, "Warning: %s\n", w)
+		}
+	}
+	return in, nil
+}
+
+func (g *globals) sources(s *State) ([]network.Source, error) {
+	names := g.files
+	if len(names) == 0 {
+		names = defaultFiles()
+	}
+	var sources []network.Source
+	for _, name := range names {
+		data, err := readSource(s, name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && len(g.files) == 0:
+			return nil, exit.WithHint(exit.With(fmt.Errorf("%s is not in this directory", name), exit.Invalid),
+				`run "pivt init" to write one, or name your files with -f`)
+		case err != nil:
+			return nil, exit.With(fmt.Errorf("reading %s: %w", name, pathless(err)), exit.Invalid)
+		}
+		sources = append(sources, network.Source{Name: name, Data: data})
+	}
+	return sources, nil
+}
+
+func readSource(s *State, name string) ([]byte, error) {
+	if name == "-" {
+		return io.ReadAll(io.LimitReader(s.Stdin, maxFile))
+	}
+	f, err := os.Open(s.path(name))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxFile))
+}
+
+// pathless drops the path an os error repeats.
+func pathless(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
+
+// kube connects to the cluster the flags and the kubeconfig choose.
+func (g *globals) kube() (*kube.Client, error) {
+	return kube.New(kube.Options{Kubeconfig: g.kubeconfig, Context: g.context, Namespace: g.namespace})
+}
+
+// material reads keys and certificates of the network from disk.
+func (g *globals) material(s *State, n *network.Network) (*pki.Material, error) {
+	m, err := pki.Load(s.path(g.cryptoDir), n)
+	if err != nil {
+		return nil, exit.WithHint(err, `run "pivt crypto generate" to make what is missing`)
+	}
+	return m, nil
+}

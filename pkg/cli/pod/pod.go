@@ -1,0 +1,77 @@
+package pod
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"pivt.io/pivt/pkg/exit"
+	"pivt.io/pivt/pkg/launcher"
+)
+
+// Process is what a pod's process may touch of its surroundings.
+type Process struct {
+	Name   string   // argv[0]
+	Args   []string // argv[1:]
+	Env    func(string) string
+	Stderr io.Writer
+	// Root is where the pod's inputs are mounted, see package step.
+	Root string
+	// Termination is the file whose text Kubernetes keeps as the reason of an exit.
+	Termination string
+}
+
+// Main runs the process. Called by one of the names of Fabric's external builder
+// contract, it is the launcher; otherwise its first argument says what it is.
+func Main(ctx context.Context, p Process) exit.Code {
+	switch name := filepath.Base(p.Name); name {
+	case "detect", "build", "release", "run":
+		return exit.Code(launcher.Main(ctx, name, p.Args, p.Env, p.Stderr))
+	}
+	root := &cobra.Command{
+		Use:           "pivt",
+		Short:         "The part of pivt that runs inside pods",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetErr(p.Stderr)
+	root.SetOut(p.Stderr)
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.AddCommand(Commands(p)...)
+	root.SetArgs(p.Args)
+	err := root.ExecuteContext(ctx)
+	if err != nil {
+		if exit.CodeOf(err) == exit.Failed && strings.HasPrefix(err.Error(), "unknown ") {
+			err = exit.With(err, exit.Invalid)
+		}
+		fmt.Fprintf(p.Stderr, "Error: %v\n", err)
+	}
+	return exit.CodeOf(err)
+}
+
+// Commands are the hidden commands "step" and "launcher".
+func Commands(p Process) []*cobra.Command {
+	return []*cobra.Command{newStep(p), newLauncher()}
+}
+
+func newLauncher() *cobra.Command {
+	c := &cobra.Command{
+		Use:    "launcher",
+		Short:  "Chaincode launcher that peers call",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE:   func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	c.AddCommand(&cobra.Command{
+		Use:     "install DIR",
+		Short:   "Copy this program to DIR/bin under the names of the external builder contract",
+		Example: "  pivt launcher install /opt/pivt",
+		Args:    cobra.ExactArgs(1),
+		RunE:    func(_ *cobra.Command, args []string) error { return launcher.Install(args[0]) },
+	})
+	return c
+}

@@ -1,0 +1,217 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"pivt.io/pivt/pkg/chart"
+	"pivt.io/pivt/pkg/exit"
+	"pivt.io/pivt/pkg/kube"
+	"pivt.io/pivt/pkg/network"
+	"pivt.io/pivt/pkg/pki"
+)
+
+// DefaultTimeout bounds a whole install.
+const DefaultTimeout = 15 * time.Minute
+
+// Deployment is one network on its way to one namespace.
+type Deployment struct {
+	Kube      *kube.Client
+	Network   *network.Network
+	Values    map[string]any // the merged files, as charts get them
+	CryptoDir string         // cryptogen's layout, made where missing
+	Now       func() time.Time
+	Report    Reporter
+}
+
+// Install brings the network up, or up to date: namespace, keys, nodes, channels and
+// chaincodes. The returned changes name what happened, also when it ends with an error.
+//
+// The flows are submitted as soon as the nodes' objects exist, and both at once, because
+// their steps wait for what they need; a workflow controller takes ten seconds for each
+// level of a graph, and these ten seconds are better spent while nodes start.
+func (d *Deployment) Install(ctx context.Context) ([]Change, error) {
+	changes, err := d.prepare(ctx)
+	if err != nil {
+		return changes, err
+	}
+	material, made, err := d.keys()
+	changes = append(changes, made...)
+	if err != nil {
+		return changes, err
+	}
+	applied, err := d.secrets(ctx, material)
+	changes = append(changes, applied...)
+	if err != nil {
+		return changes, err
+	}
+	released, err := d.release(ctx)
+	changes = append(changes, released...)
+	if err != nil {
+		return changes, err
+	}
+	flows, err := d.populate(ctx)
+	return append(changes, flows...), err
+}
+
+// prepare makes sure of the namespace and of a workflow controller's API.
+func (d *Deployment) prepare(ctx context.Context) ([]Change, error) {
+	ns := d.Kube.Namespace()
+	step := d.Report.Start("namespace " + ns)
+	made, err := d.Kube.EnsureNamespace(ctx, ns, map[string]string{
+		"pod-security.kubernetes.io/enforce": "restricted",
+		labelManagedBy:                       managedBy,
+	})
+	if err != nil {
+		step.Fail(err)
+		return nil, err
+	}
+	version, err := d.Kube.ServerVersion(ctx)
+	if err != nil {
+		step.Fail(err)
+		return nil, err
+	}
+	if err := d.requireArgo(ctx); err != nil {
+		step.Fail(err)
+		return nil, err
+	}
+	if made.Action == kube.Created {
+		step.Done("created, its pods must be restricted; Kubernetes " + version.GitVersion)
+		return []Change{{"namespace/" + ns, Created}}, nil
+	}
+	step.Skip("Kubernetes " + version.GitVersion)
+	return nil, nil
+}
+
+// requireArgo fails early, and with the cure, where workflows are unknown.
+func (d *Deployment) requireArgo(ctx context.Context) error {
+	ok, err := d.Kube.Serves(ctx, schema.GroupVersion{Group: "argoproj.io", Version: "v1alpha1"}, "workflows")
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return exit.WithHint(exit.With(errors.New("this cluster has no Argo Workflows (resource workflows.argoproj.io)"), exit.NotReady),
+			"install its controller, see https://argo-workflows.readthedocs.io/en/latest/installation/, then repeat this command")
+	}
+	return nil
+}
+
+func (d *Deployment) keys() (*pki.Material, []Change, error) {
+	step := d.Report.Start("keys and certificates")
+	made, err := pki.Ensure(d.CryptoDir, d.Network, pki.Options{Now: d.Now})
+	if err != nil {
+		step.Fail(err)
+		return nil, nil, err
+	}
+	m, err := pki.Load(d.CryptoDir, d.Network)
+	if err != nil {
+		step.Fail(err)
+		return nil, nil, err
+	}
+	if len(made) == 0 {
+		step.Skip("complete")
+		return m, nil, nil
+	}
+	step.Done(fmt.Sprintf("%d files made", len(made)))
+	return m, []Change{{"crypto/" + d.Network.Orgs()[0].Domain, Created}}, nil
+}
+
+func (d *Deployment) secrets(ctx context.Context, m *pki.Material) ([]Change, error) {
+	step := d.Report.Start("secrets")
+	objects, err := Objects(d.Network, m)
+	if err != nil {
+		step.Fail(err)
+		return nil, err
+	}
+	applied, err := d.Kube.Apply(ctx, objects, kube.ApplyOptions{})
+	var changes []Change
+	for _, c := range applied {
+		if c.Action != kube.Unchanged {
+			changes = append(changes, objectChange(c))
+		}
+	}
+	switch {
+	case err != nil:
+		step.Fail(err)
+	case len(changes) == 0:
+		step.Skip(fmt.Sprintf("%d unchanged", len(applied)))
+	default:
+		step.Done(fmt.Sprintf("%d applied, %d unchanged", len(changes), len(applied)-len(changes)))
+	}
+	return changes, err
+}
+
+func (d *Deployment) release(ctx context.Context) ([]Change, error) {
+	step := d.Report.Start("release " + network.Release)
+	r, err := chart.Apply(ctx, d.Kube, d.Values)
+	if err != nil {
+		step.Fail(err)
+		return nil, err
+	}
+	object := "release/" + network.Release
+	if !r.Changed {
+		step.Skip(fmt.Sprintf("revision %d unchanged", r.Revision))
+		return []Change{{object, Unchanged}}, nil
+	}
+	step.Done(fmt.Sprintf("revision %d", r.Revision))
+	if r.Revision == 1 {
+		return []Change{{object, Created}}, nil
+	}
+	return []Change{{object, Configured}}, nil
+}
+
+// populate waits for the nodes while both flows run.
+func (d *Deployment) populate(ctx context.Context) ([]Change, error) {
+	g, flowCtx := errgroup.WithContext(ctx)
+	nodesCtx, cancelNodes := context.WithCancel(flowCtx)
+	defer cancelNodes()
+	results := make([][]Change, 2)
+	g.Go(func() error { return d.waitNodes(nodesCtx) })
+	for i, f := range []Flow{ChannelFlow, ChaincodeFlow} {
+		g.Go(func() error {
+			var err error
+			results[i], err = d.RunFlow(flowCtx, f, nil)
+			return err
+		})
+	}
+	err := g.Wait()
+	return append(results[0], results[1]...), err
+}
+
+func (d *Deployment) waitNodes(ctx context.Context) error {
+	step := d.Report.Start("nodes")
+	last, err := d.Kube.WaitReady(ctx, labelPartOf+"="+network.Release, func(s kube.State) { step.Update(nodesSentence(s)) })
+	if err != nil {
+		err = fmt.Errorf("waiting for nodes (%s): %w", nodesSentence(last), err)
+		step.Fail(err)
+		return err
+	}
+	step.Done(fmt.Sprintf("%d ready", len(last.Workloads)))
+	return nil
+}
+
+// nodesSentence says how many nodes are ready, and of one that is not, why.
+func nodesSentence(s kube.State) string {
+	text := fmt.Sprintf("%d of %d ready", s.Ready(), len(s.Workloads))
+	if s.Trouble != "" {
+		return text + "; " + s.Trouble
+	}
+	for _, stuck := range []bool{true, false} {
+		for _, w := range s.Workloads {
+			if !w.Ready && w.Stuck == stuck && w.Reason != "" {
+				return fmt.Sprintf("%s; %s: %s", text, w.Name, w.Reason)
+			}
+		}
+	}
+	return text
+}
+
+func objectChange(c kube.Change) Change {
+	return Change{strings.ToLower(c.Kind) + "/" + c.Name, string(c.Action)}
+}
