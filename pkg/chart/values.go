@@ -3,6 +3,7 @@ package chart
 import (
 	"errors"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -30,7 +31,7 @@ func cloneAny(v any) any {
 }
 
 // Helm wraps what a chart says with "fail" into the places of every template around it.
-var failed = regexp.MustCompile(`(?s)^.*error calling fail: `)
+var failed = regexp.MustCompile(`(?s)^.*execution error at \([^)]*\): `)
 
 // explain keeps of a template's error what the chart's author wrote for the user, and puts
 // a schema's complaints on one line.
@@ -44,17 +45,22 @@ func explain(err error) error {
 	return err
 }
 
+// A line is "- at '/peer/image': got string, want object"; the root is ''.
+var complaint = regexp.MustCompile(`^ *- at '([^']*)': (.*)$`)
+
 // complaints are the lines of a schema's report that name a key.
 func complaints(report string) []string {
 	var some []string
 	for _, line := range strings.Split(report, "\n") {
-		if said, ok := strings.CutPrefix(strings.TrimSpace(line), "- at "); ok {
-			some = append(some, said)
+		if part := complaint.FindStringSubmatch(line); part != nil {
+			key := strings.ReplaceAll(strings.Trim(part[1], "/"), "/", ".")
+			some = append(some, or(key, "at the left edge")+": "+part[2])
 		}
 	}
 	if len(some) == 0 {
 		return []string{strings.TrimSpace(report)}
 	}
+	slices.Sort(some) // the validator walks maps
 	return some
 }
 

@@ -9,7 +9,7 @@
 {{- $channelOrgs := dict -}}
 {{- range .Values.network.channels -}}
 {{- $channels = append $channels .name -}}
-{{- $_ := set $channelOrgs .name .orgs -}}
+{{- $_ := set $channelOrgs .name (.orgs | default list) -}}
 {{- end -}}
 {{- $chaincodes := list -}}
 {{- range $i, $chaincode := .Values.network.chaincodes -}}
