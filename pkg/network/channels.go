@@ -113,9 +113,15 @@ func (l *loader) peerOrg(item *node, who string) *Org {
 			return nil
 		}
 	}
+	if l.named[name] {
+		return nil // it was refused, and said so
+	}
 	if l.external[name] {
 		l.errorf(item, "%s: org %q is outside the cluster; list it under externalOrgs of the channel", who, name)
 		return nil
+	}
+	if l.root.get("PeerOrgs") == nil && len(l.external) == 0 {
+		return nil // there are none at all, which was said
 	}
 	l.errorf(item, "%s: org %s is not in %s%s", who, show(name), l.cryptoFile, hint(name, known, "orgs"))
 	return nil
@@ -137,6 +143,9 @@ next:
 				continue next
 			}
 			known = append(known, org.Name)
+		}
+		if l.named[item.text] && !inOrgs(l.net.PeerOrgs, l.net.Org(item.text)) {
+			continue
 		}
 		l.errorf(item, "channel %q: orderer org %s is not in %s%s", ch.Name, show(item.text), l.cryptoFile, hint(item.text, known, "orderer orgs"))
 	}
@@ -195,11 +204,10 @@ func (l *loader) batch(o *node, b Batch) Batch {
 		return b
 	}
 	if n := o.get("timeout"); n != nil {
-		s, ok := l.textOf(n, "timeout")
-		if d, err := time.ParseDuration(s); ok && (err != nil || d <= 0) {
-			l.errorf(n, "timeout %s is not a duration; write one like 500ms or 2s", show(s))
-		} else if ok {
-			b.Timeout = s
+		if d, err := time.ParseDuration(n.text); n.kind != text || err != nil || d <= 0 {
+			l.errorf(n, "timeout must be a duration like 500ms or 2s, not %s", describe(n))
+		} else {
+			b.Timeout = n.text
 		}
 	}
 	b.MaxMessageCount = uint32(l.integer(o, "maxMessageCount", int(b.MaxMessageCount), 1, math.MaxInt32))

@@ -2,46 +2,10 @@ package network
 
 import "fmt"
 
-// flow checks the lists that narrow the flows.
-func (l *loader) flow() {
-	l.net.FlowChannels, l.net.FlowChaincodes = l.net.Channels, l.net.Chaincodes
-	flow := l.object(l.root, "flow")
-	if items := l.names(l.object(flow, "channel"), "include"); len(items) > 0 {
-		l.net.FlowChannels = nil
-		var known []string
-		for _, ch := range l.net.Channels {
-			known = append(known, ch.Name)
-		}
-		for _, item := range items {
-			ch := l.net.Channel(item.text)
-			if ch == nil {
-				l.errorf(item, "flow.channel.include: channel %s is not in %s%s", show(item.text), l.networkFile, hint(item.text, known, "channels"))
-				continue
-			}
-			l.net.FlowChannels = append(l.net.FlowChannels, ch)
-		}
-	}
-	if items := l.names(l.object(flow, "chaincode"), "include"); len(items) > 0 {
-		l.net.FlowChaincodes = nil
-		var known []string
-		for _, cc := range l.net.Chaincodes {
-			known = append(known, cc.Name)
-		}
-		for _, item := range items {
-			cc := l.net.Chaincode(item.text)
-			if cc == nil {
-				l.errorf(item, "flow.chaincode.include: chaincode %s is not in %s%s", show(item.text), l.networkFile, hint(item.text, known, "chaincodes"))
-				continue
-			}
-			l.net.FlowChaincodes = append(l.net.FlowChaincodes, cc)
-		}
-	}
-}
-
-// claims remembers which thing got a Kubernetes name, to find a second one.
+// claims remembers which thing got a name, to find a second one.
 type claims struct {
 	l    *loader
-	what string // "object", "task"
+	what string // the end of the message, with a verb for the name
 	by   map[string]claim
 }
 
@@ -50,15 +14,26 @@ type claim struct {
 	at  *node
 }
 
-// claim records a name, or reports that two things would share it.
-func (c *claims) claim(name, who string, at *node) {
-	if first, taken := c.by[name]; taken {
-		if first.who != who {
-			c.l.errorf(at, "%s and %s (%s) would both be the %s %q; rename one", who, first.who, first.at.where(), c.what, name)
-		}
-		return
+// claim records a name, or reports that two things would share it, and returns false.
+func (c *claims) claim(name, who string, at *node) bool {
+	first, taken := c.by[name]
+	switch {
+	case !taken:
+		c.by[name] = claim{who, at}
+	case first.who != who:
+		c.l.errorf(at, "%s and %s (%s) would both be "+c.what+"; rename one", who, first.who, first.at.where(), name)
+		return false
 	}
-	c.by[name] = claim{who, at}
+	return true
+}
+
+// all claims names until one is taken: the rest would only repeat it.
+func (c *claims) all(names []string, who string, at *node) {
+	for _, name := range names {
+		if !c.claim(name, who, at) {
+			return
+		}
+	}
 }
 
 func (l *loader) claims(what string) *claims {
@@ -67,25 +42,60 @@ func (l *loader) claims(what string) *claims {
 
 // collisions finds different names that Kubernetes or Argo would not tell apart.
 func (l *loader) collisions() {
-	orgs, objects := l.claims("organisation"), l.claims("object")
+	orgs, objects := l.claims("called %q in Kubernetes"), l.claims("called %q in Kubernetes")
 	for _, o := range l.net.Orgs() {
 		who := fmt.Sprintf("org %q of %sOrgs", o.Name, o.Kind.title())
 		at := l.places[o]
-		before := len(l.problems)
-		orgs.claim(o.Label(), who, at)
-		if len(l.problems) > before {
+		if !orgs.claim(o.Label(), who, at) {
 			continue // all that is named after it would collide too
 		}
 		objects.claim(o.AdminSecret(), "the admin of "+who, at)
 		objects.claim(o.ClientSecret(), "the client of "+who, at)
 		for _, n := range o.Nodes {
 			host := fmt.Sprintf("host %q of org %q", n.Hostname, o.Name)
-			for _, name := range []string{n.Name(), n.MSPSecret(), n.TLSSecret()} {
-				objects.claim(name, host, l.places[n])
-			}
+			objects.all([]string{n.Name(), n.MSPSecret(), n.TLSSecret()}, host, l.places[n])
 		}
 	}
-	l.taskCollisions()
+	tasks := l.claims("the workflow task %q")
+	for _, ch := range l.net.Channels {
+		l.channelTasks(tasks, ch)
+	}
+	tasks = l.claims("the workflow task %q")
+	for _, cc := range l.net.Chaincodes {
+		l.chaincodeTasks(tasks, cc)
+	}
+}
+
+func (l *loader) channelTasks(tasks *claims, ch *Channel) {
+	at := l.places[ch]
+	for _, o := range ch.OrdererOrgs {
+		who := fmt.Sprintf("channel %q", ch.Name)
+		if len(ch.OrdererOrgs) > 1 {
+			who += fmt.Sprintf(" with orderer org %q", o.Name)
+		}
+		if !tasks.claim(ch.CreateTask(o), who, at) {
+			return
+		}
+	}
+	for _, o := range ch.Orgs {
+		if !tasks.claim(ch.JoinTask(o), fmt.Sprintf("channel %q with org %q", ch.Name, o.Name), at) {
+			return
+		}
+	}
+}
+
+func (l *loader) chaincodeTasks(tasks *claims, cc *Chaincode) {
+	at := l.places[cc]
+	who := fmt.Sprintf("chaincode %q", cc.Name)
+	if !tasks.claim(cc.CommitTask(), who, at) {
+		return
+	}
+	for _, o := range cc.Orgs {
+		if !tasks.claim(cc.InstallTask(o), fmt.Sprintf("%s with org %q", who, o.Name), at) {
+			return
+		}
+	}
+	tasks.claim(cc.SmokeTask(), who, at)
 }
 
 func (k Kind) title() string {
@@ -93,28 +103,4 @@ func (k Kind) title() string {
 		return "Orderer"
 	}
 	return "Peer"
-}
-
-func (l *loader) taskCollisions() {
-	channels, chaincodes := l.claims("task"), l.claims("task")
-	for _, ch := range l.net.Channels {
-		for _, o := range ch.OrdererOrgs {
-			channels.claim(ch.CreateTask(o), fmt.Sprintf("channel %q with orderer org %q", ch.Name, o.Name), l.places[ch])
-		}
-		for _, o := range ch.Orgs {
-			channels.claim(ch.JoinTask(o), fmt.Sprintf("channel %q with org %q", ch.Name, o.Name), l.places[ch])
-		}
-	}
-	for _, cc := range l.net.Chaincodes {
-		who := fmt.Sprintf("chaincode %q", cc.Name)
-		before := len(l.problems)
-		chaincodes.claim(cc.CommitTask(), who, l.places[cc])
-		if len(l.problems) > before {
-			continue
-		}
-		for _, o := range cc.Orgs {
-			chaincodes.claim(cc.InstallTask(o), fmt.Sprintf("chaincode %q with org %q", cc.Name, o.Name), l.places[cc])
-		}
-		chaincodes.claim(cc.SmokeTask(), who, l.places[cc])
-	}
 }

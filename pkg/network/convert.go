@@ -13,6 +13,7 @@ type converter struct {
 	report *report
 	made   int
 	open   map[*yaml.Node]bool // anchors being expanded
+	outer  *yaml.Node          // the alias in the file that is being expanded
 	broken bool                // the tree is not worth looking at
 }
 
@@ -26,8 +27,10 @@ func (c *converter) give(y *yaml.Node, k kind) *node {
 
 func (c *converter) convert(y *yaml.Node) *node {
 	if c.made++; c.made > maxNodes {
-		if !c.broken {
-			c.problem(y, "the file has more than %d values once its aliases are resolved; write it without them", maxNodes)
+		if !c.broken && c.outer != nil {
+			c.problem(c.outer, "with the aliases up to here resolved, the file has more than %d values; write it without them", maxNodes)
+		} else if !c.broken {
+			c.problem(y, "the file has more than %d values; is it a file of yours?", maxNodes)
 		}
 		c.broken = true
 		return c.give(y, null)
@@ -74,6 +77,10 @@ func (c *converter) alias(y *yaml.Node) *node {
 	}
 	c.open[y.Alias] = true
 	defer delete(c.open, y.Alias)
+	if c.outer == nil {
+		c.outer = y
+		defer func() { c.outer = nil }()
+	}
 	return c.convert(y.Alias)
 }
 
@@ -92,6 +99,8 @@ func (c *converter) mapping(y *yaml.Node) *node {
 		}
 		key := c.convert(k)
 		switch {
+		case c.made > maxNodes:
+			return n
 		case key.kind == list || key.kind == object:
 			c.problem(k, "a key must be text, not %s", key.kind)
 			continue

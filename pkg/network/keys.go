@@ -91,14 +91,21 @@ func (l *loader) keys(n *node, at string) {
 
 func (l *loader) unknown(key *node, at string, known []string) {
 	name := key.text
+	if key.kind != text {
+		return // reported
+	}
 	in := ""
 	if at != "" {
 		in = " in " + strings.TrimSuffix(at, "[]")
 	}
-	if elsewhere := homes(name); len(elsewhere) > 0 && closest(name, known) == "" {
+	meant := closest(name, known)
+	if elsewhere := homes(name); len(elsewhere) > 0 && !strings.EqualFold(meant, name) {
 		l.errorf(key, "key %s does not belong %s; it belongs in %s: check the indentation",
 			show(name), place(in), strings.Join(elsewhere, " or "))
 		return
+	}
+	if at == "" && meant == "" {
+		known = FileKeys // the charts' values would only confuse
 	}
 	l.errorf(key, "unknown key %s%s%s", show(name), in, hint(name, known, "keys"))
 }

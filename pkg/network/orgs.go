@@ -52,15 +52,12 @@ func (l *loader) organisations() {
 	}
 	l.net.OrdererOrgs = l.orgs("OrdererOrgs", Orderer)
 	l.net.PeerOrgs = l.orgs("PeerOrgs", Peer)
-	for _, missing := range []struct {
-		key, external, what string
-		have                []*Org
-	}{
-		{"OrdererOrgs", "ExternalOrdererOrgs", "orderers", l.net.OrdererOrgs},
-		{"PeerOrgs", "ExternalPeerOrgs", "peers", l.net.PeerOrgs},
+	for _, missing := range []struct{ key, external, what string }{
+		{"OrdererOrgs", "ExternalOrdererOrgs", "orderers"},
+		{"PeerOrgs", "ExternalPeerOrgs", "peers"},
 	} {
 		// Not when there are some that were refused, and said so.
-		if n := l.root.get(missing.key); n != nil && n.kind == list && len(n.items) > 0 || len(missing.have) > 0 {
+		if n := l.root.get(missing.key); n != nil && (n.kind != list || len(n.items) > 0) {
 			continue
 		}
 		at := l.start("PeerOrgs", "OrdererOrgs", "ExternalPeerOrgs")
@@ -92,6 +89,7 @@ func (l *loader) orgs(key string, kind Kind) []*Org {
 // org reads one organisation as cryptogen does: Specs first, then Template.
 func (l *loader) org(o *node, kind Kind) *Org {
 	name := l.str(o, "Name")
+	l.named[name] = true
 	switch {
 	case name == "" && o.get("Name") == nil:
 		l.errorf(o, "an organisation has no Name")

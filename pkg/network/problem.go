@@ -107,12 +107,7 @@ func (r *report) add(p Problem) { r.problems = append(r.problems, p) }
 // mistake, and an anchor is read once per alias.
 func (r *report) sorted() Problems {
 	ps := r.problems
-	rank := func(p Problem) int {
-		if i, ok := r.rank[p.File]; ok {
-			return i
-		}
-		return len(r.rank) // flags come last
-	}
+	rank := func(p Problem) int { return r.rank[p.File] }
 	sort.SliceStable(ps, func(i, j int) bool {
 		a, b := ps[i], ps[j]
 		switch {

@@ -18,6 +18,8 @@ type loader struct {
 	networkFile string // where the channels are
 	// external are organisations of ExternalPeerOrgs and ExternalOrdererOrgs.
 	external map[string]bool
+	// named are all names of OrdererOrgs and PeerOrgs, those of refused ones too.
+	named map[string]bool
 	// places remembers where things were defined, for problems found when all is read.
 	places map[any]*node
 	nodes  int // counted, to stop at maxNodesAll
@@ -108,7 +110,7 @@ func (l *loader) list(o *node, key string) []*node {
 		return nil
 	}
 	if n.kind != list {
-		l.errorf(n, "%s must be a list, not %s%s", key, describe(n), listCure(n))
+		l.errorf(n, "%s must be a list, not %s%s", key, describe(n), listCure(key, n))
 		return nil
 	}
 	var items []*node
@@ -122,7 +124,10 @@ func (l *loader) list(o *node, key string) []*node {
 	return items
 }
 
-func listCure(n *node) string {
+func listCure(key string, n *node) string {
+	if cure := entryCure(key, n); cure != "" {
+		return cure
+	}
 	switch n.kind {
 	case text, number, boolean:
 		if !strings.ContainsAny(n.text, "\n,[]{}") {

@@ -101,7 +101,9 @@ func (s *setter) assign(o *node, depth int) error {
 		if err := s.assign(inner, depth); err != nil {
 			return err
 		}
-		o.set(key, inner)
+		if inner != old {
+			o.set(key, inner)
+		}
 		return nil
 	case '[':
 		items := s.give(list, "")
@@ -113,7 +115,9 @@ func (s *setter) assign(o *node, depth int) error {
 		if err := s.item(items, depth); err != nil {
 			return err
 		}
-		o.set(key, items)
+		if items != old {
+			o.set(key, items)
+		}
 		return nil
 	}
 	return errNoValue

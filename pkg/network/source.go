@@ -145,6 +145,8 @@ func cure(message string) string {
 		return "; check the indentation of this line and the one before"
 	case strings.Contains(message, "cannot start any token"):
 		return "; quote text that starts with such a character"
+	case strings.Contains(message, "unexpected end of stream"):
+		return "; a quote or bracket is not closed"
 	case strings.Contains(message, "unknown anchor"):
 		return "; an alias like *name needs an anchor &name before it, in the same file"
 	}

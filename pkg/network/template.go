@@ -67,6 +67,10 @@ func fill(source string, data any) (string, error) {
 	var b strings.Builder
 	if err := t.Execute(&b, data); err != nil {
 		reason := err.Error()
+		if _, field, ok := strings.Cut(reason, "can't evaluate field "); ok {
+			field, _, _ = strings.Cut(field, " ")
+			return "", errors.New("there is no field ." + field + hint("."+field, fieldsOf(data), "fields"))
+		}
 		if i := strings.LastIndex(reason, ": "); i >= 0 {
 			reason = reason[i+2:]
 		}
@@ -93,6 +97,13 @@ func fillFields(source string, data any) (s string, ok bool) {
 		b.WriteString(value)
 		source = after
 	}
+}
+
+func fieldsOf(data any) []string {
+	if _, ok := data.(hostnameData); ok {
+		return []string{".Prefix", ".Index", ".Domain"}
+	}
+	return []string{".Hostname", ".Domain", ".CommonName"}
 }
 
 func fieldOf(name string, data any) (string, bool) {

@@ -34,7 +34,8 @@ func tree(sources []Source, set []string) (*node, *report) {
 		}
 		merge(root, n)
 	}
-	for _, expression := range set {
+	for i, expression := range set {
+		r.rank[flagName(expression)] = len(all) + i
 		if err := apply(root, expression); err != nil {
 			r.add(Problem{File: flagName(expression), Message: err.Error(), Severity: Error})
 		}
