@@ -13,7 +13,7 @@ func newChaincode(s *State, g *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "chaincode",
 		Short: "Install chaincodes, list, invoke and query them",
-		Args:  args(cobra.NoArgs),
+		Args:  knownCommand,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(newChaincodeInstall(s, g), newChaincodeList(s, g),

@@ -18,7 +18,7 @@ func newChannel(s *State, g *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "channel",
 		Short: "Create and join channels, list them",
-		Args:  args(cobra.NoArgs),
+		Args:  knownCommand,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(newChannelApply(s, g), newChannelList(s, g))

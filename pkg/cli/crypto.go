@@ -12,7 +12,7 @@ func newCrypto(s *State, g *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "crypto",
 		Short: "Make keys and certificates",
-		Args:  args(cobra.NoArgs),
+		Args:  knownCommand,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(newCryptoGenerate(s, g))
@@ -44,6 +44,9 @@ Exit status: 0 done or nothing to do; 1 failed; 2 wrong usage or files.`,
 			changes, err := pki.Ensure(s.path(g.cryptoDir), in.network, pki.Options{Now: s.Now})
 			if err != nil {
 				return err
+			}
+			for i := range changes {
+				changes[i].Path = s.relative(changes[i].Path)
 			}
 			if done, err := g.structured(s.Stdout, "ChangeSet", changes); done || err != nil {
 				return err

@@ -62,7 +62,7 @@ Every command may be interrupted and repeated; what is already there is left alo
 		SilenceUsage:      true,
 		DisableAutoGenTag: true,
 		PersistentPreRunE: func(c *cobra.Command, _ []string) error { return bindEnv(c, s) },
-		Args:              cobra.NoArgs,
+		Args:              knownCommand,
 		RunE:              func(c *cobra.Command, _ []string) error { return runNext(s, g) },
 	}
 	root.SetIn(s.Stdin)
@@ -129,6 +129,19 @@ func bindEnv(c *cobra.Command, s *State) error {
 	return nil
 }
 
+// knownCommand refuses a word that is no command, with the nearest ones.
+func knownCommand(c *cobra.Command, a []string) error {
+	if len(a) == 0 {
+		return nil
+	}
+	near := ""
+	c.SuggestionsMinimumDistance = 2
+	if s := c.SuggestionsFor(a[0]); len(s) > 0 {
+		near = "; did you mean " + strings.Join(s, " or ") + "?"
+	}
+	return usageErrorf("unknown command %q for %q%s", a[0], c.CommandPath(), near)
+}
+
 // runNext answers a bare "pivt" with the next sensible command.
 func runNext(s *State, g *globals) error {
 	if _, err := s.readFile("network.yaml"); err != nil {
@@ -161,9 +174,6 @@ func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 const maxProblems = 20
 
 func printError(s *State, g *globals, c *cobra.Command, err error) {
-	if strings.HasPrefix(err.Error(), "unknown command") {
-		err = usageError(errors.New(strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n\n", "; ")))
-	}
 	if g.output == outputJSON {
 		printJSONError(s.Stderr, err)
 		return

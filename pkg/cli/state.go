@@ -67,6 +67,14 @@ func (s *State) path(name string) string {
 	return filepath.Join(s.Dir, name)
 }
 
+// relative is path's inverse, for printing.
+func (s *State) relative(path string) string {
+	if r, err := filepath.Rel(s.Dir, path); err == nil && filepath.IsLocal(r) {
+		return r
+	}
+	return path
+}
+
 func (s *State) readFile(name string) ([]byte, error) { return os.ReadFile(s.path(name)) }
 
 // live reports whether progress may be redrawn on stderr.

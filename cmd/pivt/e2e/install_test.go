@@ -55,7 +55,7 @@ func TestInstallBFT(t *testing.T) {
 
 func TestInstallFabric25(t *testing.T) {
 	s := newSite(t, "e2e-fabric25")
-	s.pivt("--set-string", "hyperledgerVersion=2.5.9", "install").ok()
+	s.pivt("--set", "hyperledgerVersion=2.5.9", "install").ok()
 	s.transact("mychannel", "asset-25")
 	for name, p := range s.pods("app.kubernetes.io/component in (peer, orderer)") {
 		if image := p.Spec.Containers[0].Image; !strings.HasSuffix(image, ":2.5.9") {
