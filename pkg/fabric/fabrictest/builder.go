@@ -1,0 +1,133 @@
+package fabrictest
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/protobuf/proto"
+)
+
+// builder makes the test's own binary the peer's external builder, as links whose names
+// say which step is asked for. Main serves them.
+func (p *Processes) builder(dir string) string {
+	self, err := os.Executable()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	bin := filepath.Join(dir, "builder", "bin")
+	if err := os.MkdirAll(bin, 0o700); err != nil {
+		p.t.Fatal(err)
+	}
+	for _, step := range []string{"detect", "build", "release", "run"} {
+		if err := os.Symlink(self, filepath.Join(bin, step)); err != nil && !errors.Is(err, os.ErrExist) {
+			p.t.Fatal(err)
+		}
+	}
+	return fmt.Sprintf(`[{"name":"test","path":%q}]`, filepath.Dir(bin))
+}
+
+// Main is to be called first in TestMain by tests that call chaincode on Processes. If the
+// peer started this binary as an external builder, it does that step and does not return.
+//
+// The chaincode it runs answers every call with the called function's name, except
+// "fail", which is answered with an error.
+func Main() {
+	var err error
+	switch filepath.Base(os.Args[0]) {
+	case "detect", "build", "release":
+	case "run":
+		err = run(filepath.Join(os.Args[2], "chaincode.json"))
+	default:
+		return
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// run is a chaincode in the smallest shape that Fabric takes: it never touches the ledger.
+func run(config string) error {
+	data, err := os.ReadFile(config)
+	if err != nil {
+		return err
+	}
+	var c struct {
+		ID      string `json:"chaincode_id"`
+		Address string `json:"peer_address"`
+		Cert    string `json:"client_cert"`
+		Key     string `json:"client_key"`
+		Root    string `json:"root_cert"`
+	}
+	if err := json.Unmarshal(data, &c); err != nil {
+		return err
+	}
+	cert, err := tls.X509KeyPair([]byte(c.Cert), []byte(c.Key))
+	if err != nil {
+		return err
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM([]byte(c.Root))
+	conn, err := grpc.NewClient(c.Address, grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{
+		Certificates: []tls.Certificate{cert}, RootCAs: roots, MinVersion: tls.VersionTLS12})))
+	if err != nil {
+		return err
+	}
+	stream, err := peer.NewChaincodeSupportClient(conn).Register(context.Background())
+	if err != nil {
+		return err
+	}
+	id, err := proto.Marshal(&peer.ChaincodeID{Name: c.ID})
+	if err != nil {
+		return err
+	}
+	if err := stream.Send(&peer.ChaincodeMessage{Type: peer.ChaincodeMessage_REGISTER, Payload: id}); err != nil {
+		return err
+	}
+	for {
+		m, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if m.GetType() != peer.ChaincodeMessage_TRANSACTION {
+			continue
+		}
+		answer, err := reply(m.GetPayload())
+		if err != nil {
+			return err
+		}
+		if err := stream.Send(&peer.ChaincodeMessage{Type: peer.ChaincodeMessage_COMPLETED, Payload: answer,
+			Txid: m.GetTxid(), ChannelId: m.GetChannelId()}); err != nil {
+			return err
+		}
+	}
+}
+
+func reply(call []byte) ([]byte, error) {
+	input := &peer.ChaincodeInput{}
+	if err := proto.Unmarshal(call, input); err != nil {
+		return nil, err
+	}
+	r := &peer.Response{Status: 200}
+	if len(input.GetArgs()) > 0 {
+		r.Payload = input.GetArgs()[0]
+	}
+	if string(r.GetPayload()) == "fail" {
+		r = &peer.Response{Status: 500, Message: "this function fails"}
+	}
+	return proto.Marshal(r)
+}

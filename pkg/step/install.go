@@ -1,0 +1,179 @@
+package step
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"pivt.io/pivt/pkg/chaincode"
+	"pivt.io/pivt/pkg/exit"
+	"pivt.io/pivt/pkg/fabric"
+	"pivt.io/pivt/pkg/network"
+)
+
+// install puts the chaincode on every peer of one organisation and approves its definition
+// on every channel where the organisation is asked to.
+func (s *session) install(ctx context.Context) error {
+	cc, err := s.chaincode()
+	if err != nil {
+		return err
+	}
+	org, err := s.org(network.Peer)
+	if err != nil {
+		return err
+	}
+	admin, err := s.admin(org)
+	if err != nil {
+		return err
+	}
+	packageID := "" // approves without running the chaincode itself
+	if slices.Contains(cc.Orgs, org) {
+		pkg, err := chaincode.Package(cc)
+		if err != nil {
+			return err
+		}
+		packageID = chaincode.PackageID(cc.Label(), pkg)
+		err = each(org.Nodes, func(node *network.Node) error {
+			return s.until(ctx, installTimeout, func(ctx context.Context) error {
+				return s.installOn(ctx, cc, node, admin, pkg, packageID)
+			})
+		})
+		if err != nil {
+			return fmt.Errorf("chaincode %q: %w", cc.Name, err)
+		}
+	}
+	err = each(cc.Channels, func(on *network.ChaincodeChannel) error {
+		if !slices.Contains(on.Orgs, org) {
+			return nil
+		}
+		wanted, err := chaincode.Wanted(cc, on)
+		if err != nil {
+			return err
+		}
+		err = s.until(ctx, tryTimeout, func(ctx context.Context) error {
+			return s.approve(ctx, approval{cc, on, org, admin, wanted, packageID})
+		})
+		if err != nil {
+			return fmt.Errorf("on channel %q: %w", on.Channel.Name, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("chaincode %q: %w", cc.Name, err)
+	}
+	return nil
+}
+
+func (s *session) installOn(ctx context.Context, cc *network.Chaincode, node *network.Node, admin fabric.Identity, pkg []byte, packageID string) error {
+	peer, err := s.peer(node, admin)
+	if err != nil {
+		return err
+	}
+	installed, err := peer.Installed(ctx)
+	if err != nil {
+		return err
+	}
+	if slices.Contains(installed, packageID) {
+		s.log.Info("nothing to do", "peer", node.Name(), "found", "is installed")
+		return nil
+	}
+	if s.p.DryRun {
+		s.changed("chaincode %s: %s installed on %s", cc.Name, packageID, node.Name())
+		return nil
+	}
+	_, err = peer.Install(ctx, pkg)
+	faster := errors.Is(err, fabric.ErrExists)
+	if err != nil && !faster {
+		return err
+	}
+	if installed, err = peer.Installed(ctx); err != nil {
+		return err
+	}
+	if !slices.Contains(installed, packageID) {
+		return exit.Transient(fmt.Errorf("%s: is still installing %s", peer.Address(), packageID))
+	}
+	if !faster {
+		s.changed("chaincode %s: %s installed on %s", cc.Name, packageID, node.Name())
+	}
+	return nil
+}
+
+// approval is one organisation's approval of a chaincode on one channel.
+type approval struct {
+	cc        *network.Chaincode
+	on        *network.ChaincodeChannel
+	org       *network.Org
+	admin     fabric.Identity
+	wanted    chaincode.Parameters
+	packageID string
+}
+
+// decideApprove reports whether the organisation still has to approve want. A new package
+// under an unchanged definition needs a new approval too, but no new sequence number: that is how
+// Fabric lets every organisation choose its own package.
+func decideApprove(want chaincode.Definition, have *fabric.Approved, packageID string) bool {
+	return have == nil || have.Sequence != want.Sequence || !have.Equal(want.Parameters) || have.PackageID != packageID
+}
+
+func (s *session) approve(ctx context.Context, a approval) error {
+	name, channel := a.cc.Name, a.on.Channel.Name
+	peer, committed, err := s.look(ctx, a.org.Nodes, a.admin, channel, name)
+	if err != nil {
+		return err
+	}
+	want := chaincode.Next(name, a.wanted, committed)
+	have, err := peer.Approved(ctx, channel, name, want.Sequence)
+	if err != nil {
+		return err
+	}
+	if !decideApprove(want, have, a.packageID) {
+		s.log.Info("nothing to do", "channel", channel, "peer", peer.Address(), "found", "is approved", "sequence", want.Sequence)
+		return nil
+	}
+	if committed != nil && !committed.Equal(a.wanted) {
+		s.log.Info("definition differs", "channel", channel, "sequence", want.Sequence, "differences", a.wanted.Differences(committed.Parameters))
+	}
+	if s.p.DryRun {
+		s.changed("chaincode %s: version %s, sequence %d approved by %s on channel %s", name, want.Version, want.Sequence, a.org.Name, channel)
+		return nil
+	}
+	err = peer.Approve(ctx, channel, want, a.packageID)
+	faster := errors.Is(err, fabric.ErrUnchanged)
+	if err != nil && !faster {
+		return later(err, fabric.ErrNoEndorsers, fabric.ErrNoChannel)
+	}
+	if have, err = peer.Approved(ctx, channel, name, want.Sequence); err != nil {
+		return err
+	}
+	if decideApprove(want, have, a.packageID) {
+		return exit.Transient(fmt.Errorf("%s: does not have the approval yet", peer.Address()))
+	}
+	if !faster {
+		s.changed("chaincode %s: version %s, sequence %d approved by %s on channel %s", name, want.Version, want.Sequence, a.org.Name, channel)
+	}
+	return nil
+}
+
+// look finds a peer that has joined the channel, and what the channel has under the
+// chaincode's name, nil for nothing.
+func (s *session) look(ctx context.Context, nodes []*network.Node, id fabric.Identity, channel, name string) (*fabric.Peer, *chaincode.Definition, error) {
+	var errs []error
+	for _, node := range nodes {
+		peer, err := s.peer(node, id)
+		if err != nil {
+			return nil, nil, err
+		}
+		oneCtx, cancel := context.WithTimeout(ctx, tryTimeout/3) // a silent peer must not use up the try
+		committed, err := peer.Committed(oneCtx, channel, name)
+		cancel()
+		switch {
+		case err == nil:
+			return peer, &committed.Definition, nil
+		case errors.Is(err, fabric.ErrNotDefined):
+			return peer, nil, nil
+		}
+		errs = append(errs, later(err, fabric.ErrNoChannel))
+	}
+	return nil, nil, together(errs)
+}

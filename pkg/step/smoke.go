@@ -1,0 +1,112 @@
+package step
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"pivt.io/pivt/pkg/exit"
+	"pivt.io/pivt/pkg/fabric"
+	"pivt.io/pivt/pkg/network"
+)
+
+// metadata is the call that every chaincode made with the contract API answers. Others answer
+// that they do not know it, which proves them alive as well.
+const metadata = "org.hyperledger.fabric:GetMetadata"
+
+// maxLaunches is how often a chaincode may fail to start before the step believes it. The
+// launcher retries what is worth retrying itself.
+const maxLaunches = 3
+
+// smoke calls the chaincode on each of its channels, as a client.
+func (s *session) smoke(ctx context.Context) error {
+	cc, err := s.chaincode()
+	if err != nil {
+		return err
+	}
+	err = each(cc.Channels, func(on *network.ChaincodeChannel) error {
+		org, id, err := s.client(callers(cc, on))
+		if err != nil {
+			return fmt.Errorf("on channel %q: %w", on.Channel.Name, err)
+		}
+		launches := 0
+		err = s.until(ctx, tryTimeout, func(ctx context.Context) error {
+			err := s.call(ctx, cc, on, org, id)
+			if errors.Is(err, fabric.ErrNotRunning) && !exit.IsTransient(err) {
+				if launches++; launches < maxLaunches {
+					return exit.Transient(err)
+				}
+			}
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("on channel %q: %w", on.Channel.Name, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("chaincode %q: %w", cc.Name, err)
+	}
+	return nil
+}
+
+// callers are the organisations of the channel, those first that run the chaincode.
+func callers(cc *network.Chaincode, on *network.ChaincodeChannel) []*network.Org {
+	orgs := slices.Clone(on.Orgs)
+	slices.SortStableFunc(orgs, func(a, b *network.Org) int {
+		return rank(cc, a) - rank(cc, b)
+	})
+	return orgs
+}
+
+func rank(cc *network.Chaincode, o *network.Org) int {
+	if slices.Contains(cc.Orgs, o) {
+		return 0
+	}
+	return 1
+}
+
+// runners are the organisations of the channel that run the chaincode.
+func runners(cc *network.Chaincode, ch *network.Channel) []*network.Org {
+	return slices.DeleteFunc(slices.Clone(cc.Orgs), func(o *network.Org) bool { return !slices.Contains(ch.Orgs, o) })
+}
+
+func (s *session) call(ctx context.Context, cc *network.Chaincode, on *network.ChaincodeChannel, org *network.Org, id fabric.Identity) error {
+	channel := on.Channel.Name
+	peer, committed, err := s.look(ctx, org.Nodes, id, channel, cc.Name)
+	if err != nil {
+		return err
+	}
+	if committed == nil {
+		return exit.Transient(fmt.Errorf("%s: version %s is not committed", peer.Address(), cc.Version))
+	}
+	call := network.Call{Function: metadata}
+	if cc.Smoke != nil {
+		call = *cc.Smoke
+	}
+	if s.p.DryRun {
+		s.verified("chaincode %s: would call %s on channel %s as %s", cc.Name, call.Function, channel, org.Name)
+		return nil
+	}
+	do := peer.Evaluate
+	if call.Invoke {
+		do = peer.Submit
+	}
+	answer, err := do(ctx, channel, cc.Name, call.Function, call.Args...)
+	switch {
+	case err == nil:
+	case errors.Is(err, fabric.ErrRejected) && cc.Smoke == nil:
+		s.log.Info("chaincode does not know the call but answers", "channel", channel, "said", err.Error())
+	case errors.Is(err, fabric.ErrNoEndorsers):
+		return s.ifConverged(ctx, peer, on.Channel, runners(cc, on.Channel), cc.Name, err)
+	default:
+		return later(fmt.Errorf("calling %s: %w", call.Function, err), fabric.ErrNoChannel, fabric.ErrNotInstalled)
+	}
+	if call.Invoke {
+		s.changed("chaincode %s: %s submitted to channel %s by %s", cc.Name, call.Function, channel, org.Name)
+		return nil
+	}
+	s.verified("chaincode %s: answers %s on channel %s with %d bytes", cc.Name, call.Function, channel, len(answer))
+	return nil
+}

@@ -1,0 +1,122 @@
+package step
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"pivt.io/pivt/pkg/exit"
+)
+
+// Time limits of single tries. A try that is under way when the step's wait ends is let
+// finish, so they also bound how far a step overruns it.
+const (
+	tryTimeout     = 30 * time.Second
+	installTimeout = 5 * time.Minute // a peer builds what it installs; Fabric's own limit
+)
+
+// until repeats try while its error is transient and the step's wait is not over.
+func (s *session) until(ctx context.Context, timeout time.Duration, try func(context.Context) error) error {
+	begin, last := s.env.Now(), ""
+	for attempt := 1; ; attempt++ {
+		tryCtx, cancel := context.WithTimeout(ctx, timeout)
+		err := try(tryCtx)
+		cancel()
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			// Only in words, or what was last seen would decide the exit code.
+			return fmt.Errorf("%w, last seen: %v", ctx.Err(), err)
+		case !exit.IsTransient(err):
+			return err
+		case !s.env.Now().Before(s.deadline):
+			return err
+		}
+		if err.Error() != last { // once per reason, not once per look
+			last = err.Error()
+			s.log.Info("waiting", "for", last, "attempt", attempt, "elapsed", s.env.Now().Sub(begin).Round(time.Millisecond).String())
+		}
+		if err := pause(ctx, s.env.Poll); err != nil {
+			return err
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// each does the same with every item at once and reports every failure, in order.
+func each[T any](items []T, do func(T) error) error {
+	errs := make([]error, len(items))
+	var wg sync.WaitGroup
+	for i, item := range items {
+		wg.Go(func() { errs[i] = do(item) })
+	}
+	wg.Wait()
+	return together(errs)
+}
+
+// maxListed is how many of several failures a message spells out.
+const maxListed = 3
+
+// failures are those of several nodes or channels. What will not cure itself comes first,
+// because the first one's exit code counts.
+type failures []error
+
+func together(errs []error) error {
+	var final, passing failures
+	for _, err := range errs {
+		switch {
+		case err == nil:
+		case exit.IsTransient(err):
+			passing = append(passing, err)
+		default:
+			final = append(final, err)
+		}
+	}
+	all := append(final, passing...)
+	switch len(all) {
+	case 0:
+		return nil
+	case 1:
+		return all[0]
+	}
+	return all
+}
+
+func (f failures) Error() string {
+	var said []string
+	for _, err := range f[:min(len(f), maxListed)] {
+		said = append(said, err.Error())
+	}
+	text := strings.Join(said, "; ")
+	if more := len(f) - maxListed; more > 0 {
+		text += fmt.Sprintf("; and %d more", more)
+	}
+	return text
+}
+
+func (f failures) Unwrap() []error { return f }
+
+// later marks an error of one of the kinds as one that time may cure: a step knows what is still
+// being built, package fabric does not.
+func later(err error, kinds ...error) error {
+	for _, k := range kinds {
+		if errors.Is(err, k) {
+			return exit.Transient(err)
+		}
+	}
+	return err
+}
