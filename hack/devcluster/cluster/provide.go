@@ -1,0 +1,102 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"pivt.io/pivt/hack/devcluster/image"
+)
+
+func replaceLink(target, dir, name string) error {
+	if now, err := os.Readlink(filepath.Join(dir, name)); err == nil && now == target {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	tmp := filepath.Join(dir, ".new-"+name)
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Symlink(target, tmp); err != nil {
+		return err
+	}
+	return os.Rename(tmp, filepath.Join(dir, name))
+}
+
+// provide assembles images and imports those containerd does not have.
+func (c *Cluster) provide(ctx context.Context, whose string, specs []image.Spec) error {
+	done := c.phase(fmt.Sprintf("%d images of %s are there", len(specs), whose))
+	archives, err := c.assemble(specs)
+	if err != nil {
+		return err
+	}
+	if _, err := c.importImages(ctx, archives); err != nil {
+		return err
+	}
+	done()
+	return nil
+}
+
+// Images imports every image of the cluster that has changed, those of a project too if one is given, and prints all with digest and size.
+func (c *Cluster) Images(ctx context.Context, project string) error {
+	if err := checkMachine(); err != nil {
+		return err
+	}
+	unlock, err := c.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := c.dead(); err != nil || !c.claimed() {
+		return errors.Join(ErrNotUp, err)
+	}
+	parts, err := c.parts(ctx)
+	if err != nil {
+		return err
+	}
+	specs, err := platformImages(parts)
+	if err != nil {
+		return err
+	}
+	fabric, err := fabricImages(parts)
+	if err != nil {
+		return err
+	}
+	specs = append(specs, fabric...)
+	if project != "" {
+		own, err := c.projectImages(ctx, project)
+		if err != nil {
+			return err
+		}
+		specs = append(specs, own...)
+	}
+	archives, err := c.assemble(specs)
+	if err != nil {
+		return err
+	}
+	if _, err := c.importImages(ctx, archives); err != nil {
+		return err
+	}
+	for _, a := range archives {
+		c.say("%-48s %s %6.1f MB  %s", a.Names[0], a.ByDigest(), float64(a.Size)/1e6, a.File)
+	}
+	return nil
+}
+
+// Busybox is the image for checks that need a shell.
+func (c *Cluster) Busybox() (image.Info, error) {
+	s, err := busyboxSpec()
+	if err != nil {
+		return image.Info{}, err
+	}
+	archives, err := c.assemble([]image.Spec{s})
+	if err != nil {
+		return image.Info{}, err
+	}
+	return archives[0].Info, nil
+}
