@@ -45,7 +45,7 @@ func explain(err error) error {
 	return err
 }
 
-// A line is "- at '/peer/image': got string, want object"; the root is ''.
+// A line is "- at '/peer/image': got string, want object"; the root is ”.
 var complaint = regexp.MustCompile(`^ *- at '([^']*)': (.*)$`)
 
 // complaints are the lines of a schema's report that name a key.
