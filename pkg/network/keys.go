@@ -10,10 +10,8 @@ import (
 // mean and their schemas check them. People put them into network.yaml, so Load lets
 // them pass.
 var ChartKeys = []string{
-	"affinity", "argo", "chaincode", "couchdb", "extraObjects", "flow", "fullnameOverride", "global",
-	"image", "imagePullSecrets", "launcher", "logLevel", "metrics", "nameOverride", "networkPolicy",
-	"nodeSelector", "orderer", "peer", "persistence", "podAnnotations", "podLabels", "rbac", "resources",
-	"serviceAccount", "step", "tolerations",
+	"chaincode", "couchdb", "extraObjects", "flow", "global", "image", "imagePullPolicy",
+	"imagePullSecrets", "launcher", "metrics", "networkPolicy", "orderer", "peer", "persistence",
 }
 
 // FileKeys are the root keys of the two files.
@@ -188,6 +186,7 @@ var removedKeys = []removedKey{
 	{"update", "", "this version changes no channel that exists"},
 	{"secret", "", "pivt makes the Secrets itself"},
 	{"configMap", "", "pivt makes the ConfigMaps itself"},
+	{"argo", "", "workflow pods run as flow.serviceAccountName, which is made with the network"},
 	{"retryCount", "", "steps retry what may pass and fail at once on what will not"},
 	// The sections of configtx.yaml, which PIVT's peer-org-flow took as values.
 	{"Organizations", "", configtx},
