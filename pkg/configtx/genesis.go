@@ -16,7 +16,11 @@ import (
 	"pivt.io/pivt/pkg/pki"
 )
 
-const nonceLength = 24 // Fabric's own
+// Fabric's own.
+const (
+	nonceLength   = 24
+	headerVersion = 1
+)
 
 // Genesis makes the block that orderers join a channel with. Orgs are by Org.Name, and hold
 // at least the channel's. The same input gives the same bytes once marshalled with Marshal.
@@ -49,6 +53,7 @@ func genesis(ch *network.Channel, orgs map[string]*pki.Public) (*common.Block, e
 	txID := sha256.Sum256(nonce[:nonceLength]) // nonce and creator; a genesis block has no creator
 	channelHeader, err := marshal(&common.ChannelHeader{
 		Type:      int32(common.HeaderType_CONFIG),
+		Version:   headerVersion,
 		ChannelId: ch.Name,
 		Timestamp: timestamppb.New(born),
 		TxId:      hex.EncodeToString(txID[:]),
