@@ -78,22 +78,34 @@ func (s *session) waitPod(ctx context.Context, name string) error {
 		return strings.HasPrefix(out, "True "), fmt.Sprint(out, errText(err))
 	})
 	if err != nil {
-		return fmt.Errorf("waiting for pod/%s: %w", name, err)
+		warnings, _ := s.in(context.WithoutCancel(ctx), "get", "events", "--field-selector=type=Warning", "-o", `jsonpath={range .items[*]}{"; "}{.message}{end}`)
+		return fmt.Errorf("waiting for pod/%s: %w%s", name, err, warnings)
 	}
 	return nil
 }
 
+// service looks the Service's name up and asks it by address: Debian's static busybox resolves names in nslookup, which speaks DNS itself,
+// while its wget would need glibc's shared libraries.
 func (s *session) service(ctx context.Context) error {
-	name := "server." + Namespace + ".svc.cluster.local"
-	if out, err := s.in(ctx, "exec", "friend", "--", "nslookup", name); err != nil {
-		return fmt.Errorf("looking up %s: %w; saw %s", name, err, firstLine(out))
+	address, err := s.in(ctx, "get", "service", "server", "-o", "jsonpath={.spec.clusterIP}")
+	if err != nil {
+		return err
 	}
-	return wait(ctx, 20*time.Second, func(ctx context.Context) (bool, string) { return s.reaches(ctx, "friend", "server") })
+	name := "server." + Namespace + ".svc.cluster.local"
+	err = wait(ctx, 20*time.Second, func(ctx context.Context) (bool, string) {
+		out, err := s.in(ctx, "exec", "friend", "--", "nslookup", name)
+		return err == nil && strings.Contains(out, address), fmt.Sprintf("%q%s", out, errText(err))
+	})
+	if err != nil {
+		return fmt.Errorf("looking up %s, which is %s: %w", name, address, err)
+	}
+	s.server = address
+	return wait(ctx, 20*time.Second, func(ctx context.Context) (bool, string) { return s.reaches(ctx, "friend") })
 }
 
-// reaches says whether a pod gets the greeting from a host on port 8080.
-func (s *session) reaches(ctx context.Context, from, host string) (bool, string) {
-	out, err := s.in(ctx, "exec", from, "--", "wget", "-q", "-T", "2", "-O", "-", "http://"+host+":8080/")
+// reaches says whether a pod gets the greeting from the server.
+func (s *session) reaches(ctx context.Context, from string) (bool, string) {
+	out, err := s.in(ctx, "exec", from, "--", "timeout", "2", "wget", "-q", "-O", "-", "http://"+s.server+":8080/")
 	return err == nil && strings.TrimSpace(out) == greeting, fmt.Sprintf("%q%s", out, errText(err))
 }
 
@@ -177,7 +189,7 @@ func (s *session) networkPolicy(ctx context.Context) error {
 	if !found {
 		panic("unreachable: policy.yaml holds two documents")
 	}
-	if ok, saw := s.reaches(ctx, "stranger", "server"); !ok {
+	if ok, saw := s.reaches(ctx, "stranger"); !ok {
 		return fmt.Errorf("before any policy the stranger does not reach the server: %s", saw)
 	}
 	if err := s.apply(ctx, deny); err != nil {
@@ -191,7 +203,7 @@ func (s *session) networkPolicy(ctx context.Context) error {
 	if err := s.apply(ctx, allow); err != nil {
 		return err
 	}
-	if err := wait(ctx, 30*time.Second, func(ctx context.Context) (bool, string) { return s.reaches(ctx, "friend", "server") }); err != nil {
+	if err := wait(ctx, 30*time.Second, func(ctx context.Context) (bool, string) { return s.reaches(ctx, "friend") }); err != nil {
 		return fmt.Errorf("friend does not reach the server although it is allowed: %w", err)
 	}
 	if blocked, _ := s.locked("stranger")(ctx); !blocked {
@@ -207,7 +219,7 @@ func (s *session) locked(pod string) func(context.Context) (bool, string) {
 			// A pod that cannot run anything proves nothing.
 			return false, err.Error()
 		}
-		ok, saw := s.reaches(ctx, pod, "server")
+		ok, saw := s.reaches(ctx, pod)
 		return !ok, saw
 	}
 }

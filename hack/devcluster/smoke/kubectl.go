@@ -27,14 +27,14 @@ func (k kubectl) run(ctx context.Context, input string, args ...string) (string,
 	var out, complaint bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), &out, &complaint
 	if err := cmd.Run(); err != nil {
-		return out.String(), fmt.Errorf("kubectl %s: %w: %s", args[0], err, firstLine(complaint.String()))
+		return out.String(), fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, firstLine(complaint.String()))
 	}
 	return out.String(), nil
 }
 
 // in runs kubectl in the namespace of the checks.
 func (k kubectl) in(ctx context.Context, args ...string) (string, error) {
-	return k.run(ctx, "", append(args, "-n", Namespace)...)
+	return k.run(ctx, "", append([]string{"-n", Namespace}, args...)...)
 }
 
 func (k kubectl) apply(ctx context.Context, manifest string) error {

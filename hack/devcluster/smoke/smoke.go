@@ -62,6 +62,8 @@ type check struct {
 type session struct {
 	kubectl
 	options Options
+	// server is the address of the Service, once it is known.
+	server string
 }
 
 func (s *session) clean(ctx context.Context) error {
