@@ -148,25 +148,41 @@ func decodeValue(t *testing.T, f protoreflect.FieldDescriptor, v protoreflect.Va
 	return fmt.Sprint(v.Interface())
 }
 
+func payloadOf(t *testing.T, b *common.Block) *common.Payload {
+	t.Helper()
+	e, p := &common.Envelope{}, &common.Payload{}
+	unmarshal(t, b.Data.Data[0], e)
+	unmarshal(t, e.Payload, p)
+	return p
+}
+
+func unmarshal(t *testing.T, b []byte, into proto.Message) {
+	t.Helper()
+	if err := proto.Unmarshal(b, into); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // configOf takes the configuration out of a block.
 func configOf(t *testing.T, b *common.Block) *common.Config {
 	t.Helper()
-	var e common.Envelope
-	var p common.Payload
-	var c common.ConfigEnvelope
-	for _, step := range []struct {
-		bytes func() []byte
-		into  proto.Message
-	}{
-		{func() []byte { return b.Data.Data[0] }, &e},
-		{func() []byte { return e.Payload }, &p},
-		{func() []byte { return p.Data }, &c},
-	} {
-		if err := proto.Unmarshal(step.bytes(), step.into); err != nil {
-			t.Fatal(err)
-		}
-	}
+	c := &common.ConfigEnvelope{}
+	unmarshal(t, payloadOf(t, b).Data, c)
 	return c.Config
+}
+
+func header(t *testing.T, b *common.Block) *common.ChannelHeader {
+	t.Helper()
+	h := &common.ChannelHeader{}
+	unmarshal(t, payloadOf(t, b).Header.ChannelHeader, h)
+	return h
+}
+
+func signatureHeader(t *testing.T, b *common.Block) *common.SignatureHeader {
+	t.Helper()
+	h := &common.SignatureHeader{}
+	unmarshal(t, payloadOf(t, b).Header.SignatureHeader, h)
+	return h
 }
 
 // flat spells a decoded message as one entry per field, so that a difference reads as a path.
