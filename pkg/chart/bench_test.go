@@ -14,9 +14,9 @@ var sizes = [][4]int{{2, 1, 1, 1}, {8, 3, 5, 5}, {10, 4, 10, 10}}
 
 // What both flows together may cost at 10x4x10x10, and how deep they are at any size.
 const (
-	maxPods       = 250
-	maxBytes      = 150_000
-	channelDepth  = 3
+	maxPods        = 250
+	maxBytes       = 150_000
+	channelDepth   = 3
 	chaincodeDepth = 4
 )
 
