@@ -163,16 +163,31 @@ func (c *Cluster) shimSockets() []string {
 	return sockets
 }
 
+// resultsOf lists the results CNI plugins keep for pods whose network namespace is mounted below the state directory. Names do not tell: that of
+// the loopback device says nothing of the cluster.
+func resultsOf(dir, state string) ([]string, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		return nil, err
+	}
+	var ours []string
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err == nil && strings.Contains(string(text), `"`+state+`/`) {
+			ours = append(ours, file)
+		}
+	}
+	return ours, nil
+}
+
 // removeFixed removes our files from the directories components share with others.
 func (c *Cluster) removeFixed(sockets []string) error {
 	ours := slices.Clone(sockets)
-	for _, dir := range []string{cniResults, cniCache} {
-		results, err := filepath.Glob(filepath.Join(dir, cniNetwork+"-*"))
-		if err != nil {
-			return err
-		}
-		ours = append(ours, results...)
+	results, err := resultsOf(cniResults, c.State)
+	if err != nil {
+		return err
 	}
+	ours = append(ours, results...)
 	links, err := filepath.Glob(filepath.Join(containerLogs, "*.log"))
 	if err != nil {
 		return err

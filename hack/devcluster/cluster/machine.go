@@ -23,14 +23,14 @@ var sysctls = []string{
 
 // fixedDirs are directories that components use whatever they are told, parents before children.
 var fixedDirs = []string{
-	"/var/lib/kubelet", devicePlugins, "/var/lib/cni", cniResults, cniCache, containerLogs, "/run/containerd", shimSockets,
+	"/var/lib/kubelet", devicePlugins, "/var/lib/cni", cniResults, containerLogs, "/run/containerd", shimSockets,
 	"/opt/containerd", "/opt/cni", "/opt/cni/bin", "/etc/cni", "/etc/cni/net.d",
+	"/run/mount", // mount(8) makes it, for the kubelet
 }
 
 const (
 	devicePlugins = "/var/lib/kubelet/device-plugins"
 	cniResults    = "/var/lib/cni/results"
-	cniCache      = "/var/lib/cni/cache"
 	containerLogs = "/var/log/containers"
 	shimSockets   = "/run/containerd/s"
 )
@@ -66,7 +66,7 @@ func prepareNetwork() error {
 	}
 	for _, args := range [][]string{
 		{"ip", "link", "add", nodeBridge, "type", "bridge"},
-		{"ip", "addr", "add", nodeIP + "/32", "dev", nodeBridge},
+		{"ip", "addr", "add", NodeIP + "/32", "dev", nodeBridge},
 		{"ip", "link", "set", nodeBridge, "up"},
 		// At the end of the chain: a machine whose firewall forwards nothing by default still carries pods, and
 		// network policies, which come first, keep the last word.

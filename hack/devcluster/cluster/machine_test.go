@@ -56,6 +56,27 @@ func TestIsShim(t *testing.T) {
 	}
 }
 
+func TestResultsOf(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, netns := range map[string]string{
+		"cni-loopback-1-lo": "/state/run/netns/cni-1", "pivt-1-eth0": "/state/run/netns/cni-1",
+		"cni-loopback-2-lo": "/var/run/netns/cni-2", "podman-3-eth0": "/state2/run/netns/cni-3",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(`{"result":{"interfaces":[{"sandbox":"`+netns+`"}]}}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := resultsOf(dir, "/state")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{filepath.Join(dir, "cni-loopback-1-lo"), filepath.Join(dir, "pivt-1-eth0")}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("results of our pods and of nobody else's: -want, +got:\n%s", diff)
+	}
+}
+
 func TestImported(t *testing.T) {
 	t.Parallel()
 	got := imported(`REF                                TYPE                                     DIGEST                                                            SIZE     PLATFORMS   LABELS

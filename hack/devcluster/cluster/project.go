@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -20,30 +21,33 @@ const (
 	chaincodeToolchain = "go1.26.8"
 )
 
-// projectImages builds the programs of a checkout of pivt and returns their images.
+// projectImages builds the programs of a checkout of pivt and returns their images. One that does not compile does not keep the other
+// from being used, so there may be images and an error.
 func (c *Cluster) projectImages(ctx context.Context, project string) ([]image.Spec, error) {
 	project, err := filepath.Abs(project)
 	if err != nil {
 		return nil, err
 	}
-	pivt, err := c.compile(ctx, project, "./cmd/pivt-pod")
-	if err != nil {
-		return nil, err
-	}
-	chaincode, err := c.compile(ctx, filepath.Join(project, "samples", "chaincode", "basic"), ".", "GOTOOLCHAIN="+chaincodeToolchain, "GOEXPERIMENT=")
-	if err != nil {
-		return nil, err
-	}
-	program := func(name, inImage string, binary []byte) image.Spec {
-		return image.Spec{
-			Names: []string{name}, Entrypoint: []string{inImage}, User: nobodyUser, Env: []string{pathEnv},
-			Files: append(accounts(), image.File{Path: inImage, Mode: 0o755, Data: binary}),
+	var specs []image.Spec
+	var problems []error
+	for _, p := range []struct {
+		name, dir, inImage string
+		env                []string
+	}{
+		{pivtImage, "cmd/pivt-pod", "/usr/local/bin/pivt", nil},
+		{chaincodeImage, "samples/chaincode/basic", "/usr/local/bin/chaincode", []string{"GOTOOLCHAIN=" + chaincodeToolchain, "GOEXPERIMENT="}},
+	} {
+		binary, err := c.compile(ctx, filepath.Join(project, p.dir), ".", p.env...)
+		if err != nil {
+			problems = append(problems, err)
+			continue
 		}
+		specs = append(specs, image.Spec{
+			Names: []string{p.name}, Entrypoint: []string{p.inImage}, User: nobodyUser, Env: []string{pathEnv},
+			Files: append(accounts(), image.File{Path: p.inImage, Mode: 0o755, Data: binary}),
+		})
 	}
-	return []image.Spec{
-		program(pivtImage, "/usr/local/bin/pivt", pivt),
-		program(chaincodeImage, "/usr/local/bin/chaincode", chaincode),
-	}, nil
+	return specs, errors.Join(problems...)
 }
 
 // compile builds one static program in a way that gives the same bytes wherever and whenever it is done: no paths, no

@@ -84,8 +84,8 @@ func removal(save string, keep []string) string {
 	return out.String()
 }
 
-// kubeRouterComment marks the one rule kube-router puts straight into a built-in chain.
-const kubeRouterComment = "kube-router netpol"
+// kubeRouterComment marks the rules kube-router puts straight into built-in chains, which lead to none of its own.
+const kubeRouterComment = `--comment "KUBE-ROUTER rule `
 
 // target returns what a rule jumps or goes to.
 func target(fields []string) string {

@@ -59,6 +59,19 @@ COMMIT
 			keep:   []string{"nat/KUBE-X"},
 			want:   "*filter\n:KUBE-X - [0:0]\n-X KUBE-X\nCOMMIT\n",
 		},
+		"ExplicitAccept": {
+			reason: "kube-router also accepts marked packets in built-in chains; such a rule leads to no chain of its own and is known by its comment.",
+			save: `*filter
+:INPUT ACCEPT [0:0]
+-A INPUT -m comment --comment "somebody's" -m mark --mark 0x1 -j ACCEPT
+-A INPUT -m comment --comment "KUBE-ROUTER rule to explicitly ACCEPT traffic that comply to network policies" -m mark --mark 0x20000/0x20000 -j ACCEPT
+COMMIT
+`,
+			want: `*filter
+-D INPUT -m comment --comment "KUBE-ROUTER rule to explicitly ACCEPT traffic that comply to network policies" -m mark --mark 0x20000/0x20000 -j ACCEPT
+COMMIT
+`,
+		},
 		"GoTo": {
 			reason: "A rule may go to a chain instead of jumping.",
 			save:   "*filter\n:FORWARD ACCEPT [0:0]\n:KUBE-X - [0:0]\n-A FORWARD -g KUBE-X\nCOMMIT\n",
