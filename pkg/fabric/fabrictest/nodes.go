@@ -1,0 +1,194 @@
+package fabrictest
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hyperledger/fabric-protos-go-apiv2/discovery"
+	"github.com/hyperledger/fabric-protos-go-apiv2/gateway"
+	"github.com/hyperledger/fabric-protos-go-apiv2/orderer"
+	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/test/bufconn"
+
+	"pivt.io/pivt/pkg/network"
+	"pivt.io/pivt/pkg/pki"
+)
+
+// Network is what Processes and Nodes have in common.
+type Network interface {
+	// Dial connects to a node by the address it has in a cluster.
+	Dial(ctx context.Context, address string) (net.Conn, error)
+	Start(*network.Node)
+	Stop(*network.Node)
+}
+
+var (
+	_ Network = (*Processes)(nil)
+	_ Network = (*Nodes)(nil)
+)
+
+// Nodes is a network in memory. Its nodes speak gRPC and HTTP over TLS like real ones and
+// check who signed. Where they are simpler: what is ordered is known to all peers at once, a leader
+// is there as soon as enough orderers are, and chaincode touches no ledger.
+type Nodes struct {
+	t testing.TB
+	n *network.Network
+	m *pki.Material
+
+	mu       sync.Mutex
+	ledgers  map[string]*ledger
+	nodes    map[string]*state // by Node.Name()
+	pending  map[string]*transaction
+	launches map[string]error // by package id: why a chaincode does not start
+	unheard  map[string]bool  // by Node.Name(): gossip has not spread the word of it
+}
+
+// state is what one node keeps over a restart.
+type state struct {
+	node      *network.Node
+	stop      func()                       // nil while it does not run
+	listeners map[string]*bufconn.Listener // by address
+	joined    map[string]bool              // channels
+	installed map[string][]byte            // packages by id
+}
+
+// StartNodes starts every node of n in memory.
+func StartNodes(t testing.TB, n *network.Network, m *pki.Material) *Nodes {
+	t.Helper()
+	f := PrepareNodes(t, n, m)
+	for _, node := range n.Nodes() {
+		f.Start(node)
+	}
+	return f
+}
+
+// PrepareNodes starts no node yet.
+func PrepareNodes(t testing.TB, n *network.Network, m *pki.Material) *Nodes {
+	f := &Nodes{t: t, n: n, m: m, ledgers: map[string]*ledger{}, nodes: map[string]*state{},
+		pending: map[string]*transaction{}, launches: map[string]error{}, unheard: map[string]bool{}}
+	for _, node := range n.Nodes() {
+		f.nodes[node.Name()] = &state{node: node, joined: map[string]bool{}, installed: map[string][]byte{}}
+	}
+	t.Cleanup(func() {
+		for _, node := range n.Nodes() {
+			f.Stop(node)
+		}
+	})
+	return f
+}
+
+// Dial connects to a node's listener, if it runs.
+func (f *Nodes) Dial(ctx context.Context, address string) (net.Conn, error) {
+	f.mu.Lock()
+	var l *bufconn.Listener
+	for _, s := range f.nodes {
+		if found := s.listeners[address]; found != nil {
+			l = found
+		}
+	}
+	f.mu.Unlock()
+	if l == nil {
+		return nil, fmt.Errorf("dial tcp %s: connect: connection refused", address)
+	}
+	return l.DialContext(ctx)
+}
+
+// Start starts a node with what it had when it was stopped.
+func (f *Nodes) Start(node *network.Node) {
+	f.t.Helper()
+	own := f.m.Orgs[node.Org.Name]
+	cert, err := tls.X509KeyPair(own.Nodes[node.Hostname].TLS.CertPEM, own.Nodes[node.Hostname].TLS.KeyPEM)
+	if err != nil {
+		f.t.Fatalf("TLS certificate of %s: %v", node.Name(), err)
+	}
+	conf := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	server := grpc.NewServer(grpc.Creds(credentials.NewTLS(conf)), grpc.MaxRecvMsgSize(100<<20))
+	main := bufconn.Listen(1 << 20)
+	listeners := map[string]*bufconn.Listener{node.Address(): main}
+	stop := server.Stop
+	if node.Org.Kind == network.Orderer {
+		orderer.RegisterAtomicBroadcastServer(server, &ordererServer{f: f, node: node})
+		admin := bufconn.Listen(1 << 20)
+		listeners[node.AdminAddress()] = admin
+		roots := x509.NewCertPool()
+		roots.AppendCertsFromPEM(own.Public.TLSRoots())
+		web := &http.Server{Handler: &participationServer{f: f, node: node}, ReadHeaderTimeout: 10 * time.Second, ErrorLog: discard(),
+			TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: roots, MinVersion: tls.VersionTLS12}}
+		go func() { _ = web.ServeTLS(admin, "", "") }()
+		stop = func() {
+			_ = web.Close()
+			server.Stop()
+		}
+	} else {
+		p := &peerServer{f: f, node: node}
+		peer.RegisterEndorserServer(server, p)
+		gateway.RegisterGatewayServer(server, &gatewayServer{peerServer: p})
+		discovery.RegisterDiscoveryServer(server, p)
+	}
+	go func() { _ = server.Serve(main) }()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := f.nodes[node.Name()]
+	s.stop, s.listeners = stop, listeners
+}
+
+// Stop ends a node and breaks its connections.
+func (f *Nodes) Stop(node *network.Node) {
+	f.mu.Lock()
+	s := f.nodes[node.Name()]
+	stop := s.stop
+	s.stop, s.listeners = nil, nil
+	f.mu.Unlock()
+	if stop != nil {
+		stop()
+	}
+}
+
+// BreakChaincode makes every start of a package fail with reason, or succeed again with nil.
+func (f *Nodes) BreakChaincode(packageID string, reason error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.launches[packageID] = reason
+}
+
+// Gossip says whether other peers have heard of a node yet; from the start they have.
+func (f *Nodes) Gossip(node *network.Node, heard bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.unheard[node.Name()] = !heard
+}
+
+// visible are the running peers of a channel, as one of them knows them. Callers hold mu.
+func (f *Nodes) visible(to *network.Node, channel string) []*state {
+	var peers []*state
+	for _, o := range f.n.PeerOrgs {
+		for _, node := range o.Nodes {
+			s := f.nodes[node.Name()]
+			if s.stop != nil && s.joined[channel] && (node == to || !f.unheard[node.Name()]) {
+				peers = append(peers, s)
+			}
+		}
+	}
+	return peers
+}
+
+// hasLeader reports whether enough consenters of a channel run. Callers hold mu.
+func (f *Nodes) hasLeader(channel string) bool {
+	up, all := 0, 0
+	for _, node := range f.ledgers[channel].orderers {
+		all++
+		if s := f.nodes[node]; s != nil && s.stop != nil && s.joined[channel] {
+			up++
+		}
+	}
+	return up > all/2
+}
