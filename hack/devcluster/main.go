@@ -2,6 +2,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -21,10 +23,10 @@ import (
 
 const usage = `usage: go run . COMMAND      (in hack/devcluster)
 
-  up                     build what is missing, start, wait until everything is ready
+  up [--project DIR]     build what is missing, start, wait until everything is ready; with the images of a checkout of pivt
   down                   remove every trace
   status                 list the components; exit 3 when not all is well
-  images [--project DIR] import changed images, those of a checkout of pivt too, and print their digests
+  images [--project DIR] assemble and import changed images, those of a checkout of pivt too, and print their digests
   env                    print exports of KUBECONFIG and PATH
   kubeconfig             print the administrator's kubeconfig
   smoke                  prove that the cluster works
@@ -68,7 +70,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	project := ""
-	if args[0] == "images" {
+	if args[0] == "images" || args[0] == "up" {
 		flags.StringVar(&project, "project", "", "")
 	}
 	if err := flags.Parse(args[1:]); err != nil || flags.NArg() > 0 {
@@ -85,10 +87,15 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	// kubectl must not ask a proxy for an address that only this machine has.
+	direct := withoutProxy(os.Getenv("NO_PROXY"), cluster.NodeIP)
+	if err := errors.Join(os.Setenv("NO_PROXY", direct), os.Setenv("no_proxy", direct)); err != nil {
+		return err
+	}
 	c := &cluster.Cluster{Layout: layout, Out: out}
 	switch args[0] {
 	case "up":
-		return c.Up(ctx)
+		return c.Up(ctx, project)
 	case "down":
 		return c.Down(ctx)
 	case "status":
@@ -97,6 +104,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return c.Images(ctx, project)
 	case "env":
 		fmt.Fprintf(out, "export KUBECONFIG=%s\nexport PATH=%s:\"$PATH\"\n", quote(layout.Kubeconfig()), quote(layout.Bin()))
+		if proxied(os.Getenv) {
+			fmt.Fprintf(out, "export NO_PROXY=%s no_proxy=%[1]s\n", quote(os.Getenv("NO_PROXY")))
+		}
 		return nil
 	case "kubeconfig":
 		text, err := os.ReadFile(layout.Kubeconfig())
@@ -109,6 +119,18 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return runSmoke(ctx, c, out)
 	}
 	return fmt.Errorf("%w: unknown command %q\n%s", errUsage, args[0], usage)
+}
+
+func proxied(getenv func(string) string) bool {
+	return getenv("HTTPS_PROXY") != "" || getenv("https_proxy") != ""
+}
+
+// withoutProxy adds an address to a list of those that are reached directly.
+func withoutProxy(list, address string) string {
+	if list == "" || slices.Contains(strings.Split(list, ","), address) {
+		return cmp.Or(list, address)
+	}
+	return list + "," + address
 }
 
 // quote makes a word of a shell out of a path.

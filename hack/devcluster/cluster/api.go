@@ -36,7 +36,7 @@ func (l Layout) api() (*api, error) {
 
 // get fetches a path; an answer other than 200 is an error.
 func (a *api) get(ctx context.Context, path string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+nodeIP+":"+apiPort+path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+NodeIP+":"+apiPort+path, nil)
 	if err != nil {
 		return nil, fmt.Errorf("making a request: %w", err)
 	}

@@ -115,10 +115,10 @@ type identity struct {
 func (l Layout) identities() []identity {
 	return []identity{
 		{file: "apiserver", name: "kube-apiserver", hosts: []string{
-			nodeIP, apiServiceIP, "127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc." + clusterDomain,
+			NodeIP, apiServiceIP, "127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc." + clusterDomain,
 		}},
 		{file: "apiserver-kubelet-client", name: "kube-apiserver-kubelet-client", groups: []string{"system:masters"}},
-		{file: "kubelet", name: "system:node:" + nodeName, groups: []string{"system:nodes"}, hosts: []string{nodeIP, nodeName}, kubeconfig: l.conf("kubelet.kubeconfig")},
+		{file: "kubelet", name: "system:node:" + nodeName, groups: []string{"system:nodes"}, hosts: []string{NodeIP, nodeName}, kubeconfig: l.conf("kubelet.kubeconfig")},
 		{file: "controller-manager", name: "system:kube-controller-manager", kubeconfig: l.conf("controller-manager.kubeconfig")},
 		{file: "scheduler", name: "system:kube-scheduler", kubeconfig: l.conf("scheduler.kubeconfig")},
 		{file: "proxy", name: "system:kube-proxy", kubeconfig: l.conf("proxy.kubeconfig")},
@@ -212,5 +212,5 @@ contexts:
   - name: pivt
     context: {cluster: pivt, user: pivt}
 current-context: pivt
-`, nodeIP, apiPort, b64(ca), b64(p.cert), b64(p.key))
+`, NodeIP, apiPort, b64(ca), b64(p.cert), b64(p.key))
 }

@@ -45,7 +45,7 @@ func (l Layout) commands(parts map[string]recipe.Built) (map[string]ledger.Comma
 		}},
 		containerdName: {Path: containerd, Args: []string{"--config=" + l.conf("containerd.toml"), "--log-level=warn"}},
 		apiserverName: {Path: k8s.Bin(apiserverName), Args: []string{
-			"--bind-address=" + nodeIP, "--advertise-address=" + nodeIP, "--secure-port=" + apiPort,
+			"--bind-address=" + NodeIP, "--advertise-address=" + NodeIP, "--secure-port=" + apiPort,
 			"--etcd-servers=https://127.0.0.1:" + etcdClientPort,
 			"--etcd-cafile=" + pki("etcd-ca.crt"), "--etcd-certfile=" + pki("etcd.crt"), "--etcd-keyfile=" + pki("etcd.key"),
 			"--client-ca-file=" + pki("ca.crt"), "--tls-cert-file=" + pki("apiserver.crt"), "--tls-private-key-file=" + pki("apiserver.key"),
@@ -67,7 +67,7 @@ func (l Layout) commands(parts map[string]recipe.Built) (map[string]ledger.Comma
 		schedulerName: {Path: k8s.Bin(schedulerName), Args: append(l.clientOf("scheduler"), "--bind-address=127.0.0.1", "--leader-elect=false")},
 		kubeletName: {Path: k8s.Bin(kubeletName), Args: []string{
 			"--kubeconfig=" + l.conf("kubelet.kubeconfig"), "--config=" + l.conf("kubelet.yaml"),
-			"--root-dir=" + l.state("kubelet"), "--hostname-override=" + nodeName, "--node-ip=" + nodeIP,
+			"--root-dir=" + l.state("kubelet"), "--hostname-override=" + nodeName, "--node-ip=" + NodeIP,
 		}},
 		proxyName: {Path: k8s.Bin(proxyName), Args: []string{"--config=" + l.conf("kube-proxy.yaml")}},
 		// Only its firewall: kube-proxy serves Services, and one node needs no routes.
@@ -81,7 +81,7 @@ func (l Layout) commands(parts map[string]recipe.Built) (map[string]ledger.Comma
 	for name, c := range commands {
 		c.Name, c.Log = name, l.log(name)
 		// kubelet, kube-proxy and kube-router call iptables, ipset, mount and others by name.
-		c.Env = []string{"PATH=" + toolPath()}
+		c.Env = []string{"PATH=" + toolPath(), "HOME=/root"}
 		commands[name] = c
 	}
 	return commands, nil
@@ -139,7 +139,7 @@ evictionHard:
   imagefs.available: "0%%"
   nodefs.available: "0%%"
   nodefs.inodesFree: "0%%"
-`, nodeIP, l.pki("ca.crt"), l.pki("kubelet.crt"), l.pki("kubelet.key"), l.containerdSocket(), cgroupName, dnsServiceIP, clusterDomain,
+`, NodeIP, l.pki("ca.crt"), l.pki("kubelet.crt"), l.pki("kubelet.key"), l.containerdSocket(), cgroupName, dnsServiceIP, clusterDomain,
 		resolvConf(), l.state("log", "pods"), l.state("kubelet", "plugins"))
 }
 
@@ -158,7 +158,7 @@ oomScoreAdj: 0
 conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}
 # Needs route_localnet on every interface, which nobody here asks for.
 iptables: {localhostNodePorts: false}
-`, l.conf("proxy.kubeconfig"), podCIDR, nodeName, nodeIP)
+`, l.conf("proxy.kubeconfig"), podCIDR, nodeName, NodeIP)
 }
 
 // resolvConf is the file that names the real DNS servers: behind systemd-resolved, /etc/resolv.conf names a loopback address no pod can reach.

@@ -73,15 +73,15 @@ func TestWritePKI(t *testing.T) {
 		_, err = p.Leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: host, CurrentTime: now.Add(time.Hour), KeyUsages: []x509.ExtKeyUsage{usage}})
 		return err
 	}
-	for _, host := range []string{nodeIP, apiServiceIP, "kubernetes.default.svc.cluster.local"} {
+	for _, host := range []string{NodeIP, apiServiceIP, "kubernetes.default.svc.cluster.local"} {
 		if err := verify("apiserver", cluster, host); err != nil {
 			t.Errorf("the API server cannot serve as %s: %v", host, err)
 		}
 	}
-	if err := verify("kubelet", cluster, nodeIP); err != nil {
+	if err := verify("kubelet", cluster, NodeIP); err != nil {
 		t.Errorf("the API server would not read logs from the kubelet: %v", err)
 	}
-	if err := verify("admin", cluster, nodeIP); err == nil {
+	if err := verify("admin", cluster, NodeIP); err == nil {
 		t.Error("the administrator's certificate can serve as the node")
 	}
 	if err := verify("etcd", etcd, ""); err != nil {

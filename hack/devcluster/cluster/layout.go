@@ -10,7 +10,7 @@ import (
 // network, survives a change of networks, and is not reachable from other machines.
 const (
 	nodeName      = "pivt"
-	nodeIP        = "10.95.0.1"
+	NodeIP        = "10.95.0.1"
 	nodeBridge    = "pivt1"
 	podBridge     = "pivt0"
 	podCIDR       = "10.244.0.0/24"

@@ -137,7 +137,7 @@ func maskService(unit string) (release func(), err error) {
 
 // checkNetwork finds what else uses our addresses; our own devices must be gone.
 func checkNetwork() error {
-	wanted := []netip.Prefix{netip.MustParsePrefix(podCIDR), netip.MustParsePrefix(serviceCIDR), netip.MustParsePrefix(nodeIP + "/32")}
+	wanted := []netip.Prefix{netip.MustParsePrefix(podCIDR), netip.MustParsePrefix(serviceCIDR), netip.MustParsePrefix(NodeIP + "/32")}
 	devices, err := net.Interfaces()
 	if err != nil {
 		return fmt.Errorf("listing network devices: %w", err)
@@ -165,7 +165,7 @@ func checkNetwork() error {
 
 // listeners are the addresses components listen on.
 var listeners = []string{
-	nodeIP + ":" + apiPort, "127.0.0.1:" + etcdClientPort, "127.0.0.1:" + etcdPeerPort, nodeIP + ":10250",
+	NodeIP + ":" + apiPort, "127.0.0.1:" + etcdClientPort, "127.0.0.1:" + etcdPeerPort, NodeIP + ":10250",
 	"127.0.0.1:10248", "127.0.0.1:10249", "127.0.0.1:10256", "127.0.0.1:10257", "127.0.0.1:10259",
 }
 

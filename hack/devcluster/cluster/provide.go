@@ -42,19 +42,14 @@ func (c *Cluster) provide(ctx context.Context, whose string, specs []image.Spec)
 	return nil
 }
 
-// Images imports every image of the cluster that has changed, those of a project too if one is given, and prints all with digest and size.
+// Images assembles every image of the cluster that has changed, those of a project too if one is given, and prints all
+// with digest, size and archive. A running cluster gets those it lacks; without one the archives are for others to load.
 func (c *Cluster) Images(ctx context.Context, project string) error {
-	if err := checkMachine(); err != nil {
-		return err
-	}
 	unlock, err := c.lock()
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	if err := c.dead(); err != nil || !c.claimed() {
-		return errors.Join(ErrNotUp, err)
-	}
 	parts, err := c.parts(ctx)
 	if err != nil {
 		return err
@@ -68,24 +63,27 @@ func (c *Cluster) Images(ctx context.Context, project string) error {
 		return err
 	}
 	specs = append(specs, fabric...)
+	var broken error
 	if project != "" {
-		own, err := c.projectImages(ctx, project)
-		if err != nil {
-			return err
-		}
+		var own []image.Spec
+		own, broken = c.projectImages(ctx, project)
 		specs = append(specs, own...)
 	}
 	archives, err := c.assemble(specs)
 	if err != nil {
 		return err
 	}
-	if _, err := c.importImages(ctx, archives); err != nil {
-		return err
+	if c.claimed() && c.dead() == nil {
+		n, err := c.importImages(ctx, archives)
+		if err != nil {
+			return err
+		}
+		c.say("%d of %d images imported, the others were there", n, len(archives))
 	}
 	for _, a := range archives {
-		c.say("%-48s %s %6.1f MB  %s", a.Names[0], a.ByDigest(), float64(a.Size)/1e6, a.File)
+		c.say("%-52s %6.1f MB  %s", a.Names[0], float64(a.Size)/1e6, a.ByDigest())
 	}
-	return nil
+	return broken
 }
 
 // Busybox is the image for checks that need a shell.

@@ -19,8 +19,9 @@ const (
 	podLimit   = 3 * time.Minute
 )
 
-// Up makes the cluster run. What a killed run left is removed first; a healthy cluster is left alone.
-func (c *Cluster) Up(ctx context.Context) error {
+// Up makes the cluster run. What a killed run left is removed first; a healthy cluster is left alone. If project names a
+// checkout of pivt, its images are built and imported too.
+func (c *Cluster) Up(ctx context.Context, project string) error {
 	began := time.Now()
 	if err := checkMachine(); err != nil {
 		return err
@@ -40,6 +41,22 @@ func (c *Cluster) Up(ctx context.Context) error {
 	if err := c.link(parts); err != nil {
 		return err
 	}
+	if err := c.ensureRunning(ctx, parts, began); err != nil {
+		return err
+	}
+	if project == "" {
+		return nil
+	}
+	done := c.phase("built the programs of " + project)
+	specs, err := c.projectImages(ctx, project)
+	if err != nil {
+		return err
+	}
+	done()
+	return c.provide(ctx, project, specs)
+}
+
+func (c *Cluster) ensureRunning(ctx context.Context, parts map[string]recipe.Built, began time.Time) error {
 	if c.claimed() {
 		problem := c.healthy(ctx)
 		if problem == nil {

@@ -51,7 +51,8 @@ type Command struct {
 	Name string
 	Path string
 	Args []string
-	Env  []string
+	// Env is the whole environment: a component must not depend on, or show, what its caller happens to have set.
+	Env []string
 	// Log receives both output streams.
 	Log string
 	// CgroupProcs is the cgroup.procs file the process enters before it becomes Path.
@@ -73,7 +74,7 @@ func (l *Ledger) Start(c Command) (Record, error) {
 	}
 	defer log.Close()
 	cmd := exec.Command(self, append([]string{ExecVerb, c.CgroupProcs, c.Path}, c.Args...)...)
-	cmd.Env = append(os.Environ(), c.Env...)
+	cmd.Env = c.Env
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
