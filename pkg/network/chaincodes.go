@@ -37,14 +37,10 @@ func (l *loader) chaincodes() {
 	language := l.language(defaults, "chaincode.language")
 	seen := map[string]*node{}
 	for _, o := range l.objects(l.object(l.root, "network"), "chaincodes") {
-		name := l.str(o, "name")
-		at := o.get("name")
+		name, at, ok := l.nameOf(o, "name", "a chaincode has no name")
 		switch {
-		case at == nil || name == "" && at.kind == text:
-			l.errorf(o, "a chaincode has no name")
+		case !ok:
 			continue
-		case at.kind != text:
-			continue // reported
 		case !chaincodeName.MatchString(name) || len(name) > maxChaincodeName:
 			l.errorf(at, "chaincode name %s: Fabric takes letters and digits, with single dashes or underscores between them, at most %d", show(name), maxChaincodeName)
 		case contains(systemChaincodes, name):
@@ -164,13 +160,10 @@ func (l *loader) checkImage(n *node, who, image string) {
 func (l *loader) chaincodeChannels(cc *Chaincode, o *node, who string) {
 	seen := map[string]bool{}
 	for _, c := range l.objects(o, "channels") {
-		name, at := l.str(c, "name"), c.get("name")
+		name, at, ok := l.nameOf(c, "name", "%s: a channel has no name", who)
 		switch {
-		case at == nil || name == "" && at.kind == text:
-			l.errorf(c, "%s: a channel has no name", who)
+		case !ok:
 			continue
-		case at.kind != text:
-			continue // reported
 		case seen[name]:
 			l.errorf(at, "%s has channel %q twice", who, name)
 			continue
@@ -198,7 +191,7 @@ func (l *loader) chaincodeChannels(cc *Chaincode, o *node, who string) {
 			}
 		}
 	}
-	if n := o.get("channels"); n == nil || n.kind == list && len(n.items) == 0 {
+	if n := o.get("channels"); n == nil && o.find("channels") < 0 || n != nil && n.kind == list && len(n.items) == 0 {
 		l.errorf(l.places[cc], "%s has no channels; list where it is to be defined", who)
 	}
 }
@@ -283,10 +276,8 @@ func (l *loader) smoke(o *node, who string) *Call {
 	if s == nil {
 		return nil
 	}
-	call := &Call{Function: l.str(s, "function"), Invoke: l.flag(s, "invoke")}
-	if f := s.get("function"); f == nil || f.kind == text && call.Function == "" {
-		l.errorf(s, "%s: smoke has no function", who)
-	}
+	call := &Call{Invoke: l.flag(s, "invoke")}
+	call.Function, _, _ = l.nameOf(s, "function", "%s: smoke has no function", who)
 	for _, item := range l.list(s, "args") {
 		if a, ok := l.textOf(item, "an entry of args"); ok {
 			call.Args = append(call.Args, a)

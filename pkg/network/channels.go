@@ -32,14 +32,10 @@ func (l *loader) channels() {
 	batch := l.batch(section, Batch{defaultTimeout, defaultMessages, defaultAbsolute, defaultPreferred})
 	seen := map[string]*node{}
 	for _, o := range l.objects(section, "channels") {
-		name := l.str(o, "name")
-		at := o.get("name")
+		name, at, ok := l.nameOf(o, "name", "a channel has no name")
 		switch {
-		case at == nil || name == "" && at.kind == text:
-			l.errorf(o, "a channel has no name")
+		case !ok:
 			continue
-		case at.kind != text:
-			continue // reported
 		case !channelName.MatchString(name) || len(name) > maxChannelName:
 			l.errorf(at, "channel name %s: Fabric takes lower-case letters, digits, dots and dashes, first a letter, at most %d%s",
 				show(name), maxChannelName, lowered(name))
@@ -87,7 +83,7 @@ func (l *loader) channelOrgs(ch *Channel, o *node) []*Org {
 	if len(external) > 0 {
 		l.warnf(o.get("externalOrgs"), "channel %q: externalOrgs has no effect: this version does not join organisations outside the cluster", ch.Name)
 	}
-	if orgsNode := o.get("orgs"); orgsNode == nil || orgsNode.kind == list && len(orgsNode.items) == 0 {
+	if n := o.get("orgs"); n == nil && o.find("orgs") < 0 || n != nil && n.kind == list && len(n.items) == 0 {
 		if len(external) == 0 {
 			l.errorf(l.places[ch], "channel %q has no orgs; list the organisations whose peers join it", ch.Name)
 		} else {

@@ -46,6 +46,9 @@ var format = map[string][]string{
 	"ExternalOrdererOrgs[]":         orgKeys,
 	"ExternalOrdererOrgs[].Specs[]": specKeys,
 	"ExternalPeerOrgs[]":            orgKeys,
+	"chaincode":                     {"version", "language", "include"},
+	"flow.channel":                  {"include", "parallel", "enabled"},
+	"flow.chaincode":                {"include", "parallel"},
 	"network": {
 		"genesisProfile", "systemChannelID", "consensus", "batch", "channels", "chaincodes",
 	},
@@ -80,7 +83,11 @@ func (l *loader) keys(n *node, at string) {
 			if at != "" {
 				below = at + "." + name
 			}
-			if hasFormat(below) {
+			inside := hasFormat(below)
+			if f.value.kind == null && (known != nil || inside) {
+				l.errorf(f.key, "key %s has no value; give it one, or remove the line", show(name))
+			}
+			if inside {
 				l.keys(f.value, below)
 			}
 		}
@@ -130,9 +137,10 @@ func homes(name string) []string {
 	return some
 }
 
+// hasFormat reports whether format has something to say at a path or below.
 func hasFormat(at string) bool {
-	for _, suffix := range []string{"", "[]"} {
-		if _, ok := format[at+suffix]; ok {
+	for path := range format {
+		if rest, ok := strings.CutPrefix(path, at); ok && (rest == "" || rest[0] == '.' || rest[0] == '[') {
 			return true
 		}
 	}

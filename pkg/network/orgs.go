@@ -57,7 +57,7 @@ func (l *loader) organisations() {
 		{"PeerOrgs", "ExternalPeerOrgs", "peers"},
 	} {
 		// Not when there are some that were refused, and said so.
-		if n := l.root.get(missing.key); n != nil && (n.kind != list || len(n.items) > 0) {
+		if i := l.root.find(missing.key); i >= 0 && (l.root.fields[i].value.kind != list || len(l.root.fields[i].value.items) > 0) {
 			continue
 		}
 		at := l.start("PeerOrgs", "OrdererOrgs", "ExternalPeerOrgs")
@@ -88,28 +88,23 @@ func (l *loader) orgs(key string, kind Kind) []*Org {
 
 // org reads one organisation as cryptogen does: Specs first, then Template.
 func (l *loader) org(o *node, kind Kind) *Org {
-	name := l.str(o, "Name")
+	name, at, ok := l.nameOf(o, "Name", "an organisation has no Name")
 	l.named[name] = true
 	switch {
-	case name == "" && o.get("Name") == nil:
-		l.errorf(o, "an organisation has no Name")
+	case !ok:
 		return nil
-	case name == "" && o.get("Name").kind != text:
-		return nil // reported
 	case !orgName.MatchString(name) || len(name) > maxOrgName || Label(name) == "":
-		l.errorf(o.get("Name"), "org name %s: Fabric takes letters, digits, dots and dashes, at most %d, beginning and ending with a letter or digit", show(name), maxOrgName)
+		l.errorf(at, "org name %s: Fabric takes letters, digits, dots and dashes, at most %d, beginning and ending with a letter or digit", show(name), maxOrgName)
 		return nil
 	}
-	org := &Org{Name: name, MSPID: name + "MSP", Kind: kind, Domain: l.str(o, "Domain"), NodeOUs: l.flag(o, "EnableNodeOUs")}
-	l.places[org] = o.get("Name")
+	org := &Org{Name: name, MSPID: name + "MSP", Kind: kind, NodeOUs: l.flag(o, "EnableNodeOUs")}
+	l.places[org] = at
+	org.Domain, at, ok = l.nameOf(o, "Domain", "org %q has no Domain", name)
 	switch {
-	case org.Domain == "" && (o.get("Domain") == nil || o.get("Domain").kind == text):
-		l.errorf(l.places[org], "org %q has no Domain", name)
+	case !ok:
 		return org
-	case org.Domain == "":
-		return org // reported
 	case !validDNS(org.Domain):
-		l.errorf(o.get("Domain"), "org %q: domain %s is not a DNS name", name, show(org.Domain))
+		l.errorf(at, "org %q: domain %s is not a DNS name", name, show(org.Domain))
 		return org
 	}
 	l.ca(org, l.object(o, "CA"))
@@ -180,11 +175,8 @@ func orElse(s, absent string) string {
 // spec adds a node that is named one by one.
 func (l *loader) spec(org *Org, o *node) {
 	l.algorithm(o)
-	hostname := l.str(o, "Hostname")
-	if hostname == "" {
-		if h := o.get("Hostname"); h == nil || h.kind == text {
-			l.errorf(o, "org %q: an entry of Specs has no Hostname", org.Name)
-		}
+	hostname, at, ok := l.nameOf(o, "Hostname", "org %q: an entry of Specs has no Hostname", org.Name)
+	if !ok {
 		return
 	}
 	data := specData{Hostname: hostname, Domain: org.Domain}
@@ -193,7 +185,7 @@ func (l *loader) spec(org *Org, o *node) {
 		return
 	}
 	data.CommonName = cn
-	l.addNode(o.get("Hostname"), &Node{Org: org, Hostname: hostname, CommonName: cn, SANS: l.sans(o, data)})
+	l.addNode(at, &Node{Org: org, Hostname: hostname, CommonName: cn, SANS: l.sans(o, data)})
 }
 
 // template adds the nodes that are counted.

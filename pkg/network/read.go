@@ -44,6 +44,23 @@ func (l *loader) str(o *node, key string) string {
 	return s
 }
 
+// nameOf reads the text that names an entry. ok is false when there is none, which has
+// been reported as what says.
+func (l *loader) nameOf(o *node, key, what string, args ...any) (name string, at *node, ok bool) {
+	at = o.get(key)
+	switch {
+	case at == nil && o.find(key) < 0:
+		l.errorf(o, what, args...)
+	case at == nil: // it is null, which keys has reported
+	default:
+		if name, ok = l.textOf(at, key); ok && name == "" {
+			l.errorf(at, what, args...)
+			ok = false
+		}
+	}
+	return name, at, ok
+}
+
 // textOf reads a node that must be text.
 func (l *loader) textOf(n *node, what string) (string, bool) {
 	switch n.kind {

@@ -22,7 +22,7 @@ const (
 	// below what the workflow and the Helm release can carry.
 	maxSource = 1 << 20
 	// maxNodes stops aliases of aliases before they fill the memory.
-	maxNodes = 200_000
+	maxNodes = 50_000
 )
 
 // source is a Source with what reading it needs.
