@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -34,8 +35,9 @@ func (c *Cluster) say(format string, args ...any) {
 	fmt.Fprintf(c.Out, format+"\n", args...)
 }
 
-// lock keeps a second up or down from working on the same state. The file is in the cache, since the state directory is removed.
-func (c *Cluster) lock() (unlock func(), err error) {
+// lock keeps a second up or down from working on the same state; it waits for the first, which may be one that was killed and is about to end.
+// The file is in the cache, since the state directory is removed.
+func (c *Cluster) lock(ctx context.Context) (unlock func(), err error) {
 	if err := os.MkdirAll(c.Cache, 0o755); err != nil {
 		return nil, fmt.Errorf("making the cache: %w", err)
 	}
@@ -43,14 +45,27 @@ func (c *Cluster) lock() (unlock func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the lock: %w", err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, errors.New("another up, down or images is at work; wait for it")
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	notice := time.After(2 * time.Second)
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return func() { f.Close() }, nil
 		}
-		return nil, fmt.Errorf("locking %s: %w", f.Name(), err)
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			f.Close()
+			return nil, fmt.Errorf("locking %s: %w", f.Name(), err)
+		}
+		select {
+		case <-ctx.Done():
+			f.Close()
+			return nil, ctx.Err()
+		case <-notice:
+			c.say("waiting for another up, down or images to end")
+		case <-tick.C:
+		}
 	}
-	return func() { f.Close() }, nil
 }
 
 func (l Layout) ledger() *ledger.Ledger { return ledger.At(l.state("processes")) }

@@ -24,7 +24,7 @@ func (c *Cluster) Down(ctx context.Context) error {
 	if err := checkMachine(); err != nil {
 		return err
 	}
-	unlock, err := c.lock()
+	unlock, err := c.lock(ctx)
 	if err != nil {
 		return err
 	}

@@ -45,7 +45,7 @@ func (c *Cluster) provide(ctx context.Context, whose string, specs []image.Spec)
 // Images assembles every image of the cluster that has changed, those of a project too if one is given, and prints all
 // with digest, size and archive. A running cluster gets those it lacks; without one the archives are for others to load.
 func (c *Cluster) Images(ctx context.Context, project string) error {
-	unlock, err := c.lock()
+	unlock, err := c.lock(ctx)
 	if err != nil {
 		return err
 	}

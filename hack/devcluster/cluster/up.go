@@ -26,7 +26,7 @@ func (c *Cluster) Up(ctx context.Context, project string) error {
 	if err := checkMachine(); err != nil {
 		return err
 	}
-	unlock, err := c.lock()
+	unlock, err := c.lock(ctx)
 	if err != nil {
 		return err
 	}
@@ -48,12 +48,9 @@ func (c *Cluster) Up(ctx context.Context, project string) error {
 		return nil
 	}
 	done := c.phase("built the programs of " + project)
-	specs, err := c.projectImages(ctx, project)
-	if err != nil {
-		return err
-	}
+	specs, broken := c.projectImages(ctx, project)
 	done()
-	return c.provide(ctx, project, specs)
+	return errors.Join(broken, c.provide(ctx, project, specs))
 }
 
 func (c *Cluster) ensureRunning(ctx context.Context, parts map[string]recipe.Built, began time.Time) error {
@@ -203,7 +200,7 @@ func (c *Cluster) startKubernetes(ctx context.Context, parts map[string]recipe.B
 		return fmt.Errorf("waiting for the API server: %w", err)
 	}
 	done()
-	if err := run(controllerManagerName, schedulerName, kubeletName, proxyName, routerName); err != nil {
+	if err := run(controllerManagerName, schedulerName, kubeletName, proxyName); err != nil {
 		return err
 	}
 	nodeDone := c.phase("the node is ready")
@@ -214,6 +211,10 @@ func (c *Cluster) startKubernetes(ctx context.Context, parts map[string]recipe.B
 		return fmt.Errorf("waiting for the node: %w", err)
 	}
 	nodeDone()
+	// It looks for its node once, and ends if there is none yet.
+	if err := run(routerName); err != nil {
+		return err
+	}
 	select {
 	case <-images:
 	case <-ctx.Done():
