@@ -77,6 +77,11 @@ func (n *Node) MSPSecret() string { return n.Name() + "-msp" }
 // TLSSecret holds server.crt, server.key and ca.crt.
 func (n *Node) TLSSecret() string { return n.Name() + "-tls" }
 
+// CouchDBSecret holds the username and password of the CouchDB beside a peer, if it has one.
+func (n *Node) CouchDBSecret() string {
+	return Shorten(fmt.Sprintf("hlf-couchdb--%s--%s", Label(n.Org.Name), Label(n.Hostname)), maxName)
+}
+
 // Port is the node's main port.
 func (n *Node) Port() int {
 	if n.Org.Kind == Orderer {
