@@ -37,6 +37,7 @@ func TestGenesisEqualsConfigtxgen(t *testing.T) {
 	for name, s := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			s.needs(t, configtxgen)
 			c := newCrypto(t, s)
 			got, err := configtx.Genesis(c.channel(), c.public())
 			if err != nil {

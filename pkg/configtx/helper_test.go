@@ -2,8 +2,10 @@ package configtx_test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,6 +23,27 @@ func fabricBin(t *testing.T, name string) string {
 		t.Skipf("%s is not set; it names the directory of Fabric's %s", binEnv, name)
 	}
 	return filepath.Join(dir, name)
+}
+
+// needs skips a case that the binary's release cannot do: BFT came with Fabric 3.
+func (s shape) needs(t *testing.T, binary string) {
+	t.Helper()
+	if s.consensus != network.BFT {
+		return
+	}
+	flag := "version"
+	if strings.HasSuffix(binary, "configtxgen") {
+		flag = "--version"
+	}
+	out, err := exec.CommandContext(t.Context(), binary, flag).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", binary, flag, err, out)
+	}
+	// A binary that was built without Fabric's linker flags calls itself "latest" and may
+	// be anything; only one that says it is too old is let off.
+	if strings.Contains(string(out), "v2.") {
+		t.Skipf("BFT needs Fabric 3; this is\n%s", out)
+	}
 }
 
 // shape is the part of a network that makes a difference to its channels.

@@ -40,6 +40,7 @@ func TestOrderersRunChannel(t *testing.T) {
 	// One after the other: nodes of several networks at once starve each other of heartbeats on small machines.
 	for name, s := range cases {
 		t.Run(name, func(t *testing.T) {
+			s.needs(t, binary)
 			c := newCrypto(t, s)
 			block, err := configtx.Genesis(c.channel(), c.public())
 			if err != nil {
