@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,6 +26,7 @@ import (
 
 	"pivt.io/pivt/pkg/configtx"
 	"pivt.io/pivt/pkg/network"
+	"pivt.io/pivt/pkg/pki"
 )
 
 // TestOrderersRunChannel starts real orderers, joins them with our block and has them
@@ -52,50 +54,101 @@ func TestOrderersRunChannel(t *testing.T) {
 			}
 			names := newNames(t)
 			var nodes []*ordererProcess
-			for _, n := range c.network.Nodes() {
-				if n.Org.Kind == network.Orderer {
-					nodes = append(nodes, startOrderer(t, binary, c, n, names))
-				}
+			for _, n := range c.channel().Orderers() {
+				o := newOrderer(t, binary, c, n, names)
+				o.start(t)
+				nodes = append(nodes, o)
 			}
 			for _, o := range nodes {
 				o.eventually(t, "be asked for its channels", func() error { _, err := o.height(t); return err })
 				o.join(t, genesis)
 			}
-			envelope := transaction(t, c)
-			for _, o := range nodes {
-				o.eventually(t, "take a transaction", func() error { return o.broadcast(t, envelope) })
-				if s.consensus == network.Raft {
-					break
-				}
-				// BFT clients send to all, because any one of the orderers may be lying.
-			}
-			for _, o := range nodes {
-				o.eventually(t, "have the block of the transaction", func() error {
-					switch h, err := o.height(t); {
-					case err != nil:
-						return err
-					case h < 2:
-						return fmt.Errorf("its height is %d", h)
-					}
-					return nil
-				})
-			}
+			orderTransaction(t, c, nodes, 2)
 		})
 	}
 }
 
-// ordererProcess is a running orderer on ports of this machine.
-type ordererProcess struct {
-	node       *network.Node
-	crypto     crypto
-	addr, admn string
-	log        string
+// TestOrderersKeepChannelAfterReissue proves what package pki relies on when it adds a name
+// to a certificate: etcdraft knows an orderer by its key, and not by the certificate in the block.
+func TestOrderersKeepChannelAfterReissue(t *testing.T) {
+	binary := fabricBin(t, "orderer")
+	c := newCrypto(t, shape{consensus: network.Raft, orderers: []int{2}, peers: []int{1}})
+	block, err := configtx.Genesis(c.channel(), c.public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	genesis, err := configtx.Marshal(block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := newNames(t)
+	var nodes []*ordererProcess
+	for _, n := range c.channel().Orderers() {
+		o := newOrderer(t, binary, c, n, names)
+		o.start(t)
+		o.eventually(t, "be asked for its channels", func() error { _, err := o.height(t); return err })
+		o.join(t, genesis)
+		nodes = append(nodes, o)
+	}
+	orderTransaction(t, c, nodes, 2)
+	for _, o := range nodes {
+		o.stop()
+		o.node.SANS = append(o.node.SANS, "orderer.example.org")
+	}
+	changes, err := pki.Ensure(c.tree.Dir, c.network, pki.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(changes) != len(nodes) {
+		t.Fatalf("changes %v, want a certificate for each of %d orderers", changes, len(nodes))
+	}
+	for _, o := range nodes {
+		o.start(t)
+	}
+	orderTransaction(t, c, nodes, 3)
 }
 
-func startOrderer(t *testing.T, binary string, c crypto, n *network.Node, names *names) *ordererProcess {
+// orderTransaction sends one and waits until every node has its block.
+func orderTransaction(t *testing.T, c crypto, nodes []*ordererProcess, height uint64) {
+	t.Helper()
+	envelope := transaction(t, c)
+	for _, o := range nodes {
+		o.eventually(t, "take a transaction", func() error { return o.broadcast(t, envelope) })
+		if c.channel().Consensus == network.Raft {
+			break
+		}
+		// BFT clients send to all, because any one of the orderers may be lying.
+	}
+	for _, o := range nodes {
+		o.eventually(t, "have the block of the transaction", func() error {
+			switch h, err := o.height(t); {
+			case err != nil:
+				return err
+			case h < height:
+				return fmt.Errorf("its height is %d, want %d", h, height)
+			}
+			return nil
+		})
+	}
+}
+
+// ordererProcess is an orderer on ports of this machine. It may be stopped and started again.
+type ordererProcess struct {
+	node        *network.Node
+	crypto      crypto
+	addr, admin string
+	binary, dir string
+	env         []string
+	stop        func()
+}
+
+func newOrderer(t *testing.T, binary string, c crypto, n *network.Node, names *names) *ordererProcess {
 	t.Helper()
 	dir := t.TempDir()
-	o := &ordererProcess{node: n, crypto: c, addr: freePort(t), admn: freePort(t), log: filepath.Join(dir, "log")}
+	o := &ordererProcess{
+		node: n, crypto: c, addr: freePort(t), admin: freePort(t), binary: binary, dir: dir,
+		env: append(os.Environ(), "FABRIC_CFG_PATH="+dir, "HTTPS_PROXY=http://"+names.addr, "NO_PROXY="),
+	}
 	names.set(n.Address(), o.addr)
 	certs := filepath.Join(c.tree.NodeDir(n), "tls")
 	crt, key, ca := filepath.Join(certs, "server.crt"), filepath.Join(certs, "server.key"), filepath.Join(certs, "ca.crt")
@@ -118,7 +171,7 @@ func startOrderer(t *testing.T, binary string, c crypto, n *network.Node, names 
 		"FileLedger":           dict{"Location": filepath.Join(dir, "ledger")},
 		"Consensus":            dict{"WALDir": filepath.Join(dir, "wal"), "SnapDir": filepath.Join(dir, "snap")},
 		"ChannelParticipation": dict{"Enabled": true, "MaxRequestBodySize": 1 << 20},
-		"Admin": dict{"ListenAddress": o.admn, "TLS": dict{
+		"Admin": dict{"ListenAddress": o.admin, "TLS": dict{
 			"Enabled": true, "Certificate": crt, "PrivateKey": key, "RootCAs": []string{ca},
 			"ClientAuthRequired": true, "ClientRootCAs": []string{ca},
 		}},
@@ -131,28 +184,34 @@ func startOrderer(t *testing.T, binary string, c crypto, n *network.Node, names 
 	if err := os.WriteFile(filepath.Join(dir, "orderer.yaml"), config, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	log, err := os.Create(o.log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, binary)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "FABRIC_CFG_PATH="+dir, "HTTPS_PROXY=http://"+names.addr, "NO_PROXY=")
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() {
-		cancel()
-		_ = cmd.Wait()
-		_ = log.Close()
 		if t.Failed() {
-			b, _ := os.ReadFile(o.log)
+			b, _ := os.ReadFile(o.log())
 			t.Logf("end of %s's log:\n%s", n.Name(), b[max(0, len(b)-6000):])
 		}
 	})
 	return o
+}
+
+func (o *ordererProcess) log() string { return filepath.Join(o.dir, "log") }
+
+func (o *ordererProcess) start(t *testing.T) {
+	t.Helper()
+	log, err := os.OpenFile(o.log(), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(o.binary)
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = o.dir, o.env, log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	o.stop = sync.OnceFunc(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		_ = log.Close()
+	})
+	t.Cleanup(o.stop)
 }
 
 func freePort(t *testing.T) string {
@@ -203,7 +262,7 @@ func (o *ordererProcess) participation(t *testing.T, method, path, contentType s
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: o.tls(t)}, Timeout: 10 * time.Second}
 	defer client.CloseIdleConnections()
-	r, err := http.NewRequestWithContext(t.Context(), method, "https://"+o.admn+"/participation/v1/channels"+path, body)
+	r, err := http.NewRequestWithContext(t.Context(), method, "https://"+o.admin+"/participation/v1/channels"+path, body)
 	if err != nil {
 		t.Fatal(err)
 	}
