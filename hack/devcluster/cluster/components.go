@@ -22,11 +22,6 @@ const (
 	routerName            = "kube-router"
 )
 
-// componentNames lists what a healthy cluster runs.
-var componentNames = []string{
-	etcdName, containerdName, apiserverName, controllerManagerName, schedulerName, kubeletName, proxyName, routerName,
-}
-
 // commands says how each component is run, with normal defaults wherever one node does not ask for something else.
 func (l Layout) commands(parts map[string]recipe.Built) (map[string]ledger.Command, error) {
 	containerd, err := lookTool("containerd")

@@ -45,6 +45,10 @@ func platformImages(parts map[string]recipe.Built) ([]image.Spec, error) {
 	pause.User = "65535:65535"
 	controller := pod("quay.io/argoproj/workflow-controller:"+argo.Version, argo.Bin("workflow-controller"))
 	controller.User = argoUser
+	// Argo's default image runs as root. Since the executor must not (see manifests/argo.yaml), a workflow that names no
+	// user gets one from the image, as from Argo's own argoexec:…-nonroot.
+	executor := pod("quay.io/argoproj/argoexec:"+argo.Version, argo.Bin("argoexec"))
+	executor.User = argoUser
 	busybox, err := busyboxSpec()
 	return []image.Spec{
 		pause,
@@ -52,11 +56,11 @@ func platformImages(parts map[string]recipe.Built) ([]image.Spec, error) {
 		controller,
 		pod(localPathImage(parts), parts["local-path"].Bin("local-path-provisioner")),
 		busybox,
-		pod("quay.io/argoproj/argoexec:"+argo.Version, argo.Bin("argoexec")),
+		executor,
 	}, err
 }
 
-// argoUser is the user of Argo's own images.
+// argoUser is the user of Argo's own images that do not run as root.
 const argoUser = "8737"
 
 // fabricImages are the images users' networks name, with the same paths, environment and command as the published ones.

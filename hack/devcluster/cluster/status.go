@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"pivt.io/pivt/hack/devcluster/recipe"
@@ -12,24 +13,30 @@ import (
 // ErrNotUp marks a cluster that does not run, or not all of it.
 var ErrNotUp = errors.New("the cluster is not up")
 
-// healthy says what is wrong with the cluster, nil if nothing is.
-func (c *Cluster) healthy(ctx context.Context) error {
-	records, err := c.ledger().Records()
-	if err != nil {
-		return fmt.Errorf("reading the list of processes: %w", err)
+// statusLimit forgives a busy machine a late answer.
+const statusLimit = 10 * time.Second
+
+// completeFile exists once a cluster has been up.
+func (l Layout) completeFile() string { return l.state("complete") }
+
+// whole says why the cluster cannot be used any more: it never was complete, or a component has ended.
+func (c *Cluster) whole() error {
+	if _, err := os.Stat(c.completeFile()); err != nil {
+		return errors.New("it was never complete")
 	}
-	if len(records) < len(componentNames) {
-		return fmt.Errorf("%d of %d components were started", len(records), len(componentNames))
-	}
-	if err := c.dead(); err != nil {
+	return c.dead()
+}
+
+// healthy says what is wrong with the cluster, nil as soon as nothing is.
+func (c *Cluster) healthy(ctx context.Context, limit time.Duration) error {
+	if err := c.whole(); err != nil {
 		return err
 	}
 	server, err := c.api()
 	if err != nil {
 		return err
 	}
-	// A busy machine may miss a deadline once; a cluster that is taken for dead is removed.
-	return wait(ctx, 10*time.Second, c.dead, func(ctx context.Context) error {
+	return wait(ctx, limit, c.dead, func(ctx context.Context) error {
 		if err := server.ready(ctx); err != nil {
 			return err
 		}
@@ -62,7 +69,7 @@ func (c *Cluster) Status(ctx context.Context) error {
 		}
 		c.say("%-25s %-8d %s", r.Name, r.PID, state)
 	}
-	if err := c.healthy(ctx); err != nil {
+	if err := c.healthy(ctx, statusLimit); err != nil {
 		return fmt.Errorf("%w: %w", ErrNotUp, err)
 	}
 	c.say("%-25s %-8s %s", "node and deployments", "-", "ready")

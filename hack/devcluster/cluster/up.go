@@ -55,8 +55,12 @@ func (c *Cluster) Up(ctx context.Context, project string) error {
 
 func (c *Cluster) ensureRunning(ctx context.Context, parts map[string]recipe.Built, began time.Time) error {
 	if c.claimed() {
-		problem := c.healthy(ctx)
+		problem := c.whole()
 		if problem == nil {
+			// It may hold somebody's network, and a machine under load answers late: never remove what still runs.
+			if err := c.healthy(ctx, podLimit); err != nil {
+				return fmt.Errorf("all components run, but %w; look into %s, or run down to start anew", err, c.state("log"))
+			}
 			c.say("the cluster is up already; kubeconfig: %s", c.Kubeconfig())
 			return nil
 		}
@@ -70,6 +74,9 @@ func (c *Cluster) ensureRunning(ctx context.Context, parts map[string]recipe.Bui
 	}
 	if err := c.start(ctx, parts); err != nil {
 		return fmt.Errorf("%w; the logs are in %s", err, c.state("log"))
+	}
+	if err := os.WriteFile(c.completeFile(), nil, 0o644); err != nil {
+		return fmt.Errorf("noting that the cluster is complete: %w", err)
 	}
 	c.say("the cluster is up after %.1fs; kubeconfig: %s", time.Since(began).Seconds(), c.Kubeconfig())
 	return nil

@@ -87,10 +87,11 @@ func (l *Ledger) Start(c Command) (Record, error) {
 	if err != nil {
 		return Record{}, fmt.Errorf("starting %s: it ended at once; see %s", c.Name, c.Log)
 	}
-	return r, l.append(r)
+	return r, l.Append(r)
 }
 
-func (l *Ledger) append(r Record) error {
+// Append adds a record and makes sure it survives a crash.
+func (l *Ledger) Append(r Record) error {
 	line, err := json.Marshal(r)
 	if err != nil {
 		return err

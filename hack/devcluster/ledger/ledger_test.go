@@ -137,7 +137,7 @@ func TestRecordsSurviveCrash(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "processes")
 	l := At(file)
 	first, last := Record{Name: "etcd", PID: 1, Start: 2, Boot: "b"}, Record{Name: "kubelet", PID: 3, Start: 4, Boot: "b"}
-	if err := l.append(first); err != nil {
+	if err := l.Append(first); err != nil {
 		t.Fatal(err)
 	}
 	f, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY, 0)
@@ -150,7 +150,7 @@ func TestRecordsSurviveCrash(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.append(last); err != nil {
+	if err := l.Append(last); err != nil {
 		t.Fatal(err)
 	}
 	got, err := l.Records()
