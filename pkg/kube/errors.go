@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -24,14 +25,27 @@ func IsUnavailable(err error) bool {
 	}
 	switch {
 	case apierrors.IsServerTimeout(err), apierrors.IsTimeout(err), apierrors.IsTooManyRequests(err),
-		apierrors.IsServiceUnavailable(err), apierrors.IsInternalError(err):
+		apierrors.IsServiceUnavailable(err):
 		return true
+	case apierrors.IsInternalError(err):
+		return isPassing(err.Error())
 	case utilnet.IsConnectionRefused(err), utilnet.IsConnectionReset(err), utilnet.IsHTTP2ConnectionLost(err),
 		utilnet.IsProbableEOF(err), errors.Is(err, io.ErrUnexpectedEOF):
 		return true
 	}
 	var netErr net.Error
 	return errors.As(err, &netErr) && netErr.Timeout()
+}
+
+// isPassing tells internal errors that time cures (etcd elects a leader, a webhook's pod
+// starts) from those that come with the object. Only their words differ.
+func isPassing(message string) bool {
+	for _, words := range []string{"etcdserver", "failed calling webhook", "connection refused", "connect:", "the server is currently unable", "context deadline exceeded"} {
+		if strings.Contains(message, words) {
+			return true
+		}
+	}
+	return false
 }
 
 // Explain attaches what a person can do about err, if it is one of the API server's usual

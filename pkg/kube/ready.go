@@ -49,6 +49,8 @@ func (s State) Ready() int {
 // Done reports whether there are workloads and all of them are ready.
 func (s State) Done() bool { return len(s.Workloads) > 0 && s.Ready() == len(s.Workloads) }
 
+const lookEvery = 2 * time.Second
+
 // WaitReady waits until every StatefulSet that the label selector matches runs the
 // latest version of its pods, ready. It calls progress with every change of what it sees, and
 // returns the last state. Time is up when ctx says so: nothing else is fatal, because images get
@@ -79,6 +81,8 @@ func (c *Client) WaitReady(ctx context.Context, selector string, progress func(S
 
 	last := ""
 	var state State
+	tick := time.NewTicker(lookEvery) // why a pod cannot be made is an event, and nobody watches those
+	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -86,6 +90,7 @@ func (c *Client) WaitReady(ctx context.Context, selector string, progress func(S
 		case err := <-failed:
 			return state, err
 		case <-w.changed:
+		case <-tick.C:
 		}
 		var complete bool
 		state, complete = w.state(inner)
