@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
+	"strconv"
 	"sync"
 	"time"
 
@@ -47,7 +49,7 @@ type Channel struct {
 type ChannelPeer struct {
 	Name   string `json:"name"`
 	Joined bool   `json:"joined"`
-	Height uint64 `json:"height,omitempty"` // as other peers last heard, so it may lag
+	Height uint64 `json:"height,omitempty"` // as the peer last told others, so it may lag a second
 }
 
 // Chaincode is one chaincode on one channel of the files.
@@ -139,37 +141,74 @@ func (s *Status) complete() bool {
 	return true
 }
 
-// channel asks the orderers for the channel's height, and one peer that has joined for
-// everything else.
+// channel asks the orderers for the channel's height, and every peer about itself.
 func (a *Access) channel(ctx context.Context, ch *network.Channel, up map[string]bool) (Channel, []Chaincode) {
 	out := Channel{Name: ch.Name}
 	out.Height, out.Reason = a.height(ctx, ch, up)
-	members, peer, err := a.members(ctx, ch, up)
-	if peer != nil {
-		defer peer.Close()
-	}
-	if err != nil && out.Reason == "" {
-		out.Reason = err.Error()
-	}
-	byEndpoint := map[string]fabric.Member{}
-	for _, m := range members {
-		byEndpoint[m.Endpoint] = m
-	}
-	for _, o := range ch.Orgs {
-		for _, n := range o.Nodes {
-			m, joined := byEndpoint[n.Address()]
-			out.Peers = append(out.Peers, ChannelPeer{Name: n.Name(), Joined: joined, Height: m.Height})
+	views := a.peers(ctx, ch, up)
+	for _, v := range views {
+		p := ChannelPeer{Name: v.node.Name(), Joined: v.self != nil}
+		if v.self != nil {
+			p.Height = v.self.Height
+		} else if out.Reason == "" && !errors.Is(v.err, fabric.ErrNoChannel) {
+			out.Reason = v.err.Error()
 		}
+		out.Peers = append(out.Peers, p)
 	}
 	var chaincodes []Chaincode
 	for _, cc := range a.Network.Chaincodes {
 		for _, on := range cc.Channels {
 			if on.Channel == ch && cc.Image != "" {
-				chaincodes = append(chaincodes, a.chaincode(ctx, cc, on, peer, byEndpoint))
+				chaincodes = append(chaincodes, a.chaincode(ctx, cc, on, views))
 			}
 		}
 	}
 	return out, chaincodes
+}
+
+// peerView is what one peer says about itself; self is nil if it has not joined.
+type peerView struct {
+	node *network.Node
+	self *fabric.Member
+	err  error
+}
+
+func (a *Access) peers(ctx context.Context, ch *network.Channel, up map[string]bool) []peerView {
+	var views []peerView
+	for _, o := range ch.Orgs {
+		for _, n := range o.Nodes {
+			views = append(views, peerView{node: n, err: errors.New(n.Name() + " is not ready")})
+		}
+	}
+	var wg sync.WaitGroup
+	for i := range views {
+		if v := &views[i]; up[v.node.Name()] {
+			wg.Go(func() { v.self, v.err = a.member(ctx, v.node, ch) })
+		}
+	}
+	wg.Wait()
+	return views
+}
+
+// member asks a peer about itself; what others have heard of it may be old.
+func (a *Access) member(ctx context.Context, n *network.Node, ch *network.Channel) (*fabric.Member, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	p, err := a.Peer(n, AsClient)
+	if err != nil {
+		return nil, err
+	}
+	defer p.Close()
+	members, err := p.Members(ctx, ch.Name)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range members {
+		if m.MSPID == n.Org.MSPID && m.Endpoint == n.Address() {
+			return &m, nil
+		}
+	}
+	return nil, fmt.Errorf("%s does not name itself among the peers of channel %q", n.Name(), ch.Name)
 }
 
 func (a *Access) height(ctx context.Context, ch *network.Channel, up map[string]bool) (height uint64, reason string) {
@@ -209,48 +248,35 @@ func (a *Access) ordererHeight(ctx context.Context, n *network.Node, ch *network
 	return block.GetHeader().GetNumber() + 1, nil
 }
 
-// members finds a peer that knows the channel's peers. The peer stays open for the caller.
-func (a *Access) members(ctx context.Context, ch *network.Channel, up map[string]bool) ([]fabric.Member, *fabric.Peer, error) {
-	err := errors.New("no peer is ready")
-	for _, o := range ch.Orgs {
-		for _, n := range o.Nodes {
-			if !up[n.Name()] {
-				continue
-			}
-			var members []fabric.Member
-			var p *fabric.Peer
-			if members, p, err = a.askMembers(ctx, n, ch); err == nil {
-				return members, p, nil
-			}
+// committed asks the first peer of the channel that answers.
+func (a *Access) committed(ctx context.Context, channel, name string, views []peerView) (*fabric.Committed, error) {
+	err := errors.New("no peer of the channel answers")
+	for _, v := range views {
+		if v.self == nil {
+			continue
+		}
+		var d *fabric.Committed
+		if d, err = a.askCommitted(ctx, v.node, channel, name); err == nil || errors.Is(err, fabric.ErrNotDefined) {
+			return d, err
 		}
 	}
-	return nil, nil, err
+	return nil, err
 }
 
-func (a *Access) askMembers(ctx context.Context, n *network.Node, ch *network.Channel) ([]fabric.Member, *fabric.Peer, error) {
+func (a *Access) askCommitted(ctx context.Context, n *network.Node, channel, name string) (*fabric.Committed, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
 	p, err := a.Peer(n, AsClient)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	members, err := p.Members(ctx, ch.Name)
-	if err != nil {
-		p.Close()
-		return nil, nil, err
-	}
-	return members, p, nil
+	defer p.Close()
+	return p.Committed(ctx, channel, name)
 }
 
-func (a *Access) chaincode(ctx context.Context, cc *network.Chaincode, on *network.ChaincodeChannel, p *fabric.Peer, members map[string]fabric.Member) Chaincode {
+func (a *Access) chaincode(ctx context.Context, cc *network.Chaincode, on *network.ChaincodeChannel, views []peerView) Chaincode {
 	out := Chaincode{Name: cc.Name, Channel: on.Channel.Name, Approved: []string{}, Installed: []string{}}
-	if p == nil {
-		out.Reason = "no peer of the channel answers"
-		return out
-	}
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	d, err := p.Committed(ctx, on.Channel.Name, cc.Name)
+	d, err := a.committed(ctx, on.Channel.Name, cc.Name, views)
 	switch {
 	case errors.Is(err, fabric.ErrNotDefined):
 		out.Reason = "not committed"
@@ -265,15 +291,16 @@ func (a *Access) chaincode(ctx context.Context, cc *network.Chaincode, on *netwo
 			out.Approved = append(out.Approved, o.Name)
 		}
 	}
+	// What gossip calls the version of a chaincode is the sequence of its definition.
+	sequence := strconv.FormatInt(d.Sequence, 10)
 	missing := 0
-	for _, o := range cc.Orgs {
-		for _, n := range o.Nodes {
-			m, joined := members[n.Address()]
-			if joined && m.Chaincodes[cc.Name] == d.Version {
-				out.Installed = append(out.Installed, n.Name())
-			} else if contains(on.Channel.Orgs, o) {
-				missing++
-			}
+	for _, v := range views {
+		switch {
+		case !slices.Contains(cc.Orgs, v.node.Org):
+		case v.self != nil && v.self.Chaincodes[cc.Name] == sequence:
+			out.Installed = append(out.Installed, v.node.Name())
+		default:
+			missing++
 		}
 	}
 	switch {
@@ -284,13 +311,4 @@ func (a *Access) chaincode(ctx context.Context, cc *network.Chaincode, on *netwo
 	}
 	out.Ready = out.Reason == ""
 	return out
-}
-
-func contains(orgs []*network.Org, o *network.Org) bool {
-	for _, x := range orgs {
-		if x == o {
-			return true
-		}
-	}
-	return false
 }

@@ -79,7 +79,7 @@ func (n *Node) TLSSecret() string { return n.Name() + "-tls" }
 
 // CouchDBSecret holds the username and password of the CouchDB beside a peer, if it has one.
 func (n *Node) CouchDBSecret() string {
-	return Shorten(fmt.Sprintf("hlf-couchdb--%s--%s", Label(n.Org.Name), Label(n.Hostname)), maxName)
+	return Shorten(fmt.Sprintf("hlf-couchdb--%s--%s", Label(n.Org.Name), Label(n.Hostname)), maxWorkloadName)
 }
 
 // Port is the node's main port.

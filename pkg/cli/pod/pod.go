@@ -6,6 +6,7 @@ import (
 	"io"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -73,5 +74,18 @@ func newLauncher() *cobra.Command {
 		Args:    cobra.ExactArgs(1),
 		RunE:    func(_ *cobra.Command, args []string) error { return launcher.Install(args[0]) },
 	})
+	wait := &cobra.Command{
+		Use:     "wait ADDRESS",
+		Short:   "Wait until a chaincode pod can reach its peer",
+		Example: "  pivt launcher wait hlf-peer--org1--peer0:7052",
+		Args:    cobra.ExactArgs(1),
+	}
+	timeout := wait.Flags().Duration("timeout", time.Minute, "how long")
+	wait.RunE = func(c *cobra.Command, args []string) error {
+		ctx, cancel := context.WithTimeout(c.Context(), *timeout)
+		defer cancel()
+		return launcher.Wait(ctx, args[0])
+	}
+	c.AddCommand(wait)
 	return c
 }
