@@ -90,8 +90,9 @@ func (l *loader) checkVersion(n *node, who, v string) bool {
 
 func (l *loader) language(o *node, who string) string {
 	s := l.str(o, "language")
+	n := o.get("language")
 	switch {
-	case s == "", contains(languages, s):
+	case n == nil, n.kind != text, contains(languages, s):
 		return s
 	case s == "go":
 		l.errorf(o.get("language"), "%s: language \"go\" is written golang, as in Fabric", who)

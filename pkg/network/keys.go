@@ -169,40 +169,41 @@ func contains(some []string, s string) bool {
 // removedKey is a key of PIVT that is accepted and does nothing any more.
 type removedKey struct {
 	path string
+	kind kind // which the charts' schemas ask for
 	// unless is a value that asks for what happens anyway, so that nothing is said.
 	unless string
 	says   string
 }
 
 var removedKeys = []removedKey{
-	{"tlsEnabled", "true", "TLS is always on"},
-	{"useActualDomains", "false", "nodes reach each other by their Service names; real domains stay in the certificates"},
-	{"externalOrderer", "", "orderers outside the cluster are not used; channels are made by the orderers of OrdererOrgs"},
-	{"hostAliases", "", "nodes reach each other by their Service names, so no host aliases are needed"},
-	{"network.genesisProfile", "", "Fabric has no system channel any more; every channel gets a genesis block of its own, made from network.channels"},
-	{"network.systemChannelID", "", "Fabric has no system channel any more; every channel gets a genesis block of its own, made from network.channels"},
-	{"hlf-kafka", "", "Fabric has no Kafka orderers any more; channels use etcdraft"},
-	{"orderer.cluster", "", "orderers always use one listener with TLS"},
-	{"orderer.replicas", "1", "every orderer of crypto-config.yaml is one pod; add Specs for more"},
-	{"orderer.launchPods", "true", "pods are always started"},
-	{"peer.launchPods", "true", "pods are always started"},
-	{"peer.docker", "", "chaincodes run in pods of their own, without Docker"},
-	{"ca", "", "this version runs no CAs in the cluster; \"pivt crypto generate\" makes the certificates"},
-	{"ingress", "", "this version exposes nothing outside the cluster"},
-	{"backup", "", "this version makes no backups"},
-	{"restore", "", "this version restores no backups"},
-	{"update", "", "this version changes no channel that exists"},
-	{"secret", "", "pivt makes the Secrets itself"},
-	{"configMap", "", "pivt makes the ConfigMaps itself"},
-	{"argo", "", "workflow pods run as flow.serviceAccountName, which is made with the network"},
-	{"retryCount", "", "steps retry what may pass and fail at once on what will not"},
+	{"tlsEnabled", boolean, "true", "TLS is always on"},
+	{"useActualDomains", boolean, "false", "nodes reach each other by their Service names; real domains stay in the certificates"},
+	{"externalOrderer", object, "", "orderers outside the cluster are not used; channels are made by the orderers of OrdererOrgs"},
+	{"hostAliases", list, "", "nodes reach each other by their Service names, so no host aliases are needed"},
+	{"network.genesisProfile", text, "", "Fabric has no system channel any more; every channel gets a genesis block of its own, made from network.channels"},
+	{"network.systemChannelID", text, "", "Fabric has no system channel any more; every channel gets a genesis block of its own, made from network.channels"},
+	{"hlf-kafka", object, "", "Fabric has no Kafka orderers any more; channels use etcdraft"},
+	{"orderer.cluster", anything, "", "orderers always use one listener with TLS"},
+	{"orderer.replicas", number, "1", "every orderer of crypto-config.yaml is one pod; add Specs for more"},
+	{"orderer.launchPods", boolean, "true", "pods are always started"},
+	{"peer.launchPods", boolean, "true", "pods are always started"},
+	{"peer.docker", anything, "", "chaincodes run in pods of their own, without Docker"},
+	{"ca", object, "", "this version runs no CAs in the cluster; \"pivt crypto generate\" makes the certificates"},
+	{"ingress", object, "", "this version exposes nothing outside the cluster"},
+	{"backup", object, "", "this version makes no backups"},
+	{"restore", object, "", "this version restores no backups"},
+	{"update", object, "", "this version changes no channel that exists"},
+	{"secret", object, "", "pivt makes the Secrets itself"},
+	{"configMap", object, "", "pivt makes the ConfigMaps itself"},
+	{"argo", object, "", "workflow pods run as flow.serviceAccountName, which is made with the network"},
+	{"retryCount", anything, "", "steps retry what may pass and fail at once on what will not"},
 	// The sections of configtx.yaml, which PIVT's peer-org-flow took as values.
-	{"Organizations", "", configtx},
-	{"Capabilities", "", configtx},
-	{"Application", "", configtx},
-	{"Orderer", "", configtx},
-	{"Channel", "", configtx},
-	{"Profiles", "", configtx},
+	{"Organizations", anything, "", configtx},
+	{"Capabilities", anything, "", configtx},
+	{"Application", anything, "", configtx},
+	{"Orderer", anything, "", configtx},
+	{"Channel", anything, "", configtx},
+	{"Profiles", anything, "", configtx},
 }
 
 const configtx = "configtx.yaml is not needed: channel configuration is made from crypto-config.yaml and network.yaml"
@@ -221,6 +222,10 @@ func RemovedKeys() []string {
 func (l *loader) removed() {
 	for _, r := range removedKeys {
 		n := l.root.at(strings.Split(r.path, ".")...)
+		if n != nil && r.kind != anything && n.kind != r.kind {
+			l.errorf(n, "%s must be %s, not %s; it has no effect any more, so remove it", r.path, r.kind, describe(n))
+			continue
+		}
 		switch {
 		case n == nil,
 			n.kind == list && len(n.items) == 0,

@@ -45,6 +45,14 @@ func (l *loader) organisations() {
 			if name := l.str(o, "Name"); name != "" {
 				l.external[name] = true
 			}
+			l.str(o, "Domain")
+			l.flag(o, "EnableNodeOUs")
+			for _, spec := range l.objects(o, "Specs") {
+				l.subject(spec)
+				l.str(spec, "Hostname")
+				l.str(spec, "CommonName")
+				l.names(spec, "SANS")
+			}
 		}
 		if len(items) > 0 {
 			l.warnf(l.root.get(key), "%s: this version does not join organisations outside the cluster; the network of the others is made", key)
@@ -174,7 +182,7 @@ func orElse(s, absent string) string {
 
 // spec adds a node that is named one by one.
 func (l *loader) spec(org *Org, o *node) {
-	l.algorithm(o)
+	l.subject(o)
 	hostname, at, ok := l.nameOf(o, "Hostname", "org %q: an entry of Specs has no Hostname", org.Name)
 	if !ok {
 		return
@@ -237,6 +245,14 @@ func (l *loader) addNode(at *node, n *Node) bool {
 	l.places[n] = at
 	org.Nodes = append(org.Nodes, n)
 	return true
+}
+
+// subject checks what cryptogen reads of a node and then does not use.
+func (l *loader) subject(o *node) {
+	l.algorithm(o)
+	for _, key := range []string{"Country", "Province", "Locality", "OrganizationalUnit", "StreetAddress", "PostalCode"} {
+		l.str(o, key)
+	}
 }
 
 // sans reads and expands a node's further names.

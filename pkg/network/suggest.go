@@ -2,12 +2,18 @@ package network
 
 import "strings"
 
+// maxCompared is the longest name worth the comparison, whose cost is quadratic.
+const maxCompared = 100
+
 // closest finds the name that was probably meant, or "".
 func closest(name string, known []string) string {
 	best, bestAt := "", max(1, len(name)/3)+1
 	for _, k := range known {
 		if strings.EqualFold(k, name) {
 			return k
+		}
+		if len(name) > maxCompared || len(k) > maxCompared {
+			continue
 		}
 		if d := len(k) - len(name); d >= bestAt || -d >= bestAt {
 			continue
@@ -37,9 +43,6 @@ func hint(name string, known []string, noun string) string {
 // distance counts insertions, deletions, replacements and swaps of neighbours between two
 // words. It compares bytes: the names are ASCII, or wrong anyway.
 func distance(a, b string) int {
-	if len(a) > 100 || len(b) > 100 {
-		return 100
-	}
 	rows := make([][]int, len(a)+1)
 	for i := range rows {
 		rows[i] = make([]int, len(b)+1)

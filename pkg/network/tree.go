@@ -16,6 +16,7 @@ const (
 	number
 	list
 	object
+	anything // no node is of this kind
 )
 
 func (k kind) String() string {
