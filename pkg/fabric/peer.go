@@ -10,8 +10,10 @@ import (
 	"github.com/hyperledger/fabric-gateway/pkg/client"
 	"github.com/hyperledger/fabric-gateway/pkg/hash"
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
+	"github.com/hyperledger/fabric-protos-go-apiv2/discovery"
 	"github.com/hyperledger/fabric-protos-go-apiv2/gateway"
 	"github.com/hyperledger/fabric-protos-go-apiv2/gossip"
+	"github.com/hyperledger/fabric-protos-go-apiv2/msp"
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -116,6 +118,38 @@ func (p *Peer) Members(ctx context.Context, name string) ([]Member, error) {
 		return a.MSPID < b.MSPID || a.MSPID == b.MSPID && a.Endpoint < b.Endpoint
 	})
 	return members, nil
+}
+
+// Endorsable is nil if this peer knows peers that together can satisfy the chaincode's
+// endorsement policy, and ErrNoEndorsers if it does not: then every transaction would fail.
+func (p *Peer) Endorsable(ctx context.Context, name, chaincode string) error {
+	creator, err := proto.Marshal(&msp.SerializedIdentity{Mspid: p.id.MspID(), IdBytes: p.id.Credentials()})
+	if err != nil {
+		return fmt.Errorf("%s: %w", p.e.Address, err)
+	}
+	payload, err := proto.Marshal(&discovery.Request{
+		Authentication: &discovery.AuthInfo{ClientIdentity: creator},
+		Queries: []*discovery.Query{{Channel: name, Query: &discovery.Query_CcQuery{CcQuery: &discovery.ChaincodeQuery{
+			Interests: []*peer.ChaincodeInterest{{Chaincodes: []*peer.ChaincodeCall{{Name: chaincode}}}}}}}}})
+	if err != nil {
+		return fmt.Errorf("%s: %w", p.e.Address, err)
+	}
+	signature, err := p.id.Sign(payload)
+	if err != nil {
+		return fmt.Errorf("%s: %w", p.e.Address, err)
+	}
+	r, err := discovery.NewDiscoveryClient(p.conn).Discover(ctx, &discovery.SignedRequest{Payload: payload, Signature: signature})
+	if err != nil {
+		return classify(ctx, p.e.Address, err)
+	}
+	for _, result := range r.GetResults() {
+		if result.GetError() != nil {
+			// The peer says no more than that, neither why nor for which policy.
+			return &NodeError{Node: p.e.Address, Kind: ErrNoEndorsers,
+				Reason: fmt.Sprintf("no peers can satisfy the endorsement policy of chaincode %q on channel %q", chaincode, name)}
+		}
+	}
+	return nil
 }
 
 func member(mspID string, alive, state []byte) (Member, error) {

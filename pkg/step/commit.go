@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"pivt.io/pivt/pkg/chaincode"
@@ -28,8 +29,9 @@ func (s *session) commit(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		var e endorsing
 		err = s.until(ctx, tryTimeout, func(ctx context.Context) error {
-			return s.commitOn(ctx, approval{cc: cc, on: on, org: org, admin: id, wanted: wanted})
+			return s.commitOn(ctx, approval{cc: cc, on: on, org: org, admin: id, wanted: wanted}, &e)
 		})
 		if err != nil {
 			return fmt.Errorf("on channel %q: %w", on.Channel.Name, err)
@@ -87,7 +89,7 @@ func (r readiness) short() (have, of int, short bool) {
 	return have, of, have <= of/2
 }
 
-func (s *session) commitOn(ctx context.Context, a approval) error {
+func (s *session) commitOn(ctx context.Context, a approval, e *endorsing) error {
 	name, channel := a.cc.Name, a.on.Channel.Name
 	peer, committed, err := s.look(ctx, a.org.Nodes, a.admin, channel, name)
 	if err != nil {
@@ -110,8 +112,15 @@ func (s *session) commitOn(ctx context.Context, a approval) error {
 		return exit.Transient(fmt.Errorf("version %s, sequence %d is not approved by %s", want.Version, want.Sequence, strings.Join(missing, ", ")))
 	}
 	if !s.p.DryRun {
-		if err := peer.Commit(ctx, channel, want); err != nil {
-			return s.explainCommit(ctx, a, peer, ready, err)
+		if err := e.look(ctx, peer, a.on.Channel, a.on.Channel.Orgs, "_lifecycle", 1); err != nil {
+			return err
+		}
+		err := peer.Commit(ctx, channel, want)
+		if errors.Is(err, fabric.ErrNoEndorsers) {
+			return e.decide(peer.Address(), err)
+		}
+		if err != nil {
+			return explainCommit(ready, err)
 		}
 		after, err := peer.Committed(ctx, channel, name)
 		if err != nil {
@@ -126,7 +135,7 @@ func (s *session) commitOn(ctx context.Context, a approval) error {
 }
 
 // explainCommit tells what time cures from what it does not.
-func (s *session) explainCommit(ctx context.Context, a approval, peer *fabric.Peer, ready readiness, err error) error {
+func explainCommit(ready readiness, err error) error {
 	const add = "add organisations to the chaincode's orgs on this channel"
 	switch have, of, short := ready.short(); {
 	case errors.Is(err, fabric.ErrNotApproved) && short:
@@ -134,40 +143,55 @@ func (s *session) explainCommit(ctx context.Context, a approval, peer *fabric.Pe
 		return exit.WithHint(fmt.Errorf("%d of the channel's %d organisations have approved, which is no majority: %w", have, of, final(err)), add)
 	case errors.Is(err, fabric.ErrInvalidated):
 		return exit.WithHint(fmt.Errorf("%d of the channel's %d organisations have approved: %w", have, of, err), add)
-	case errors.Is(err, fabric.ErrNoEndorsers):
-		return s.ifConverged(ctx, peer, a.on.Channel, a.on.Channel.Orgs, "", err)
 	}
 	return err
 }
 
-// ifConverged decides on ErrNoEndorsers: as long as the gateway's peer has not heard of all
-// the peers there are, it may pass; after that the policy asks for the impossible.
-// With a chaincode only peers count that have it.
-func (s *session) ifConverged(ctx context.Context, peer *fabric.Peer, ch *network.Channel, orgs []*network.Org, chaincode string, err error) error {
-	members, lookErr := peer.Members(ctx, ch.Name)
-	if lookErr != nil {
-		return exit.Transient(err)
+// endorsing tells whether "no suitable endorsers" will pass. As long as the gateway's peer has
+// not heard of all the peers there are, it may; after that, and if it is not just a moment
+// that the gateway is behind, the policy asks for the impossible.
+type endorsing struct {
+	unheard string // a peer that the gateway's had not heard of before it was asked
+	refused int    // how often it refused although it had heard of all
+}
+
+// maxRefused is how often a gateway that knows all peers may refuse before it is believed.
+const maxRefused = 3
+
+// look notes what the peer has heard of, before it is asked to find endorsers. Peers count
+// that could run the chaincode as defined by sequence.
+func (e *endorsing) look(ctx context.Context, peer *fabric.Peer, ch *network.Channel, orgs []*network.Org, chaincode string, sequence int64) error {
+	members, err := peer.Members(ctx, ch.Name)
+	if err != nil {
+		return later(err, fabric.ErrNoChannel)
 	}
+	e.unheard = ""
 	for _, o := range orgs {
 		for _, node := range o.Nodes {
-			if !knows(members, node, chaincode) {
-				return exit.Transient(fmt.Errorf("%w (%s has not heard of %s yet)", err, peer.Address(), node.Name()))
+			if !knows(members, node, chaincode, sequence) {
+				e.unheard = node.Name()
 			}
 		}
 	}
-	return err
+	return nil
 }
 
-// knows reports whether a peer is among the members, with the chaincode if one is named.
-func knows(members []fabric.Member, node *network.Node, chaincode string) bool {
-	i := slices.IndexFunc(members, func(m fabric.Member) bool {
-		return m.MSPID == node.Org.MSPID && m.Endpoint == node.Address()
-	})
-	if i < 0 {
-		return false
+func (e *endorsing) decide(peer string, err error) error {
+	if e.unheard != "" {
+		return exit.Transient(fmt.Errorf("%w (%s has not heard of %s yet)", err, peer, e.unheard))
 	}
-	_, has := members[i].Chaincodes[chaincode]
-	return chaincode == "" || has
+	if e.refused++; e.refused < maxRefused {
+		return exit.Transient(err)
+	}
+	return exit.WithHint(err, "all peers are known, so no peers there are can satisfy the policy: change it in network.yaml")
+}
+
+// knows reports whether a peer is among the members and could run the chaincode as defined
+// by sequence.
+func knows(members []fabric.Member, node *network.Node, chaincode string, sequence int64) bool {
+	return slices.ContainsFunc(members, func(m fabric.Member) bool {
+		return m.MSPID == node.Org.MSPID && m.Endpoint == node.Address() && m.Chaincodes[chaincode] == strconv.FormatInt(sequence, 10)
+	})
 }
 
 // final takes the mark "try again" off an error by keeping only its words.

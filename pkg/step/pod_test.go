@@ -1,11 +1,13 @@
 package step_test
 
 import (
+	"context"
 	"encoding/json"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -62,9 +64,9 @@ func load(t testing.TB, files ...string) *network.Network {
 	return n
 }
 
-func material(t testing.TB, n *network.Network) *pki.Material {
+// material completes the keys in dir and reads them.
+func material(t testing.TB, dir string, n *network.Network) *pki.Material {
 	t.Helper()
-	dir := t.TempDir()
 	if _, err := pki.Ensure(dir, n, pki.Options{}); err != nil {
 		t.Fatal(err)
 	}
@@ -78,6 +80,7 @@ func material(t testing.TB, n *network.Network) *pki.Material {
 // pod writes down what a step's pod mounts and returns its environment.
 type pod struct {
 	t     testing.TB
+	dir   string // of the keys
 	n     *network.Network
 	m     *pki.Material
 	files []string
@@ -159,4 +162,24 @@ type writer struct{ t testing.TB }
 func (w writer) Write(line []byte) (int, error) {
 	w.t.Logf("%s", strings.TrimSpace(string(line)))
 	return len(line), nil
+}
+
+// signalWhenWaiting is a log that closes c when a step says for the first time that it waits.
+func signalWhenWaiting(c chan struct{}) *slog.Logger {
+	var once sync.Once
+	return slog.New(handler(func(r slog.Record) {
+		if r.Message == "waiting" {
+			once.Do(func() { close(c) })
+		}
+	}))
+}
+
+type handler func(slog.Record)
+
+func (h handler) Enabled(context.Context, slog.Level) bool { return true }
+func (h handler) WithAttrs([]slog.Attr) slog.Handler       { return h }
+func (h handler) WithGroup(string) slog.Handler            { return h }
+func (h handler) Handle(_ context.Context, r slog.Record) error {
+	h(r)
+	return nil
 }

@@ -30,8 +30,8 @@ func (s *session) probe(ctx context.Context) error {
 	defer cancel()
 	switch s.p.Flow {
 	case "channel":
-		views := make([]channelView, len(s.n.Channels))
-		err := eachIndex(s.n.Channels, func(i int, ch *network.Channel) error {
+		views := make([]channelView, len(s.n.FlowChannels))
+		err := eachIndex(s.n.FlowChannels, func(i int, ch *network.Channel) error {
 			var err error
 			views[i], err = s.viewChannel(ctx, ch)
 			return err
@@ -43,21 +43,24 @@ func (s *session) probe(ctx context.Context) error {
 			s.result.Todo = append(s.result.Todo, v.todo()...)
 		}
 	case "chaincode":
-		for _, cc := range s.n.Chaincodes {
+		todo := make([][]string, len(s.n.Chaincodes))
+		err := eachIndex(s.n.Chaincodes, func(i int, cc *network.Chaincode) error {
 			if cc.Image == "" {
-				continue // not part of the flow
+				return nil // not part of the flow
 			}
 			views := make([]definitionView, len(cc.Channels))
 			err := eachIndex(cc.Channels, func(i int, on *network.ChaincodeChannel) error {
 				var err error
-				views[i], err = s.viewDefinition(ctx, cc, on)
+				views[i], err = s.viewDefinitionTwice(ctx, cc, on)
 				return err
 			})
-			if err != nil {
-				return err
-			}
-			s.result.Todo = append(s.result.Todo, todoChaincode(cc, views)...)
+			todo[i] = todoChaincode(cc, views)
+			return err
+		})
+		if err != nil {
+			return err
 		}
+		s.result.Todo = slices.Concat(todo...)
 	default:
 		return exit.With(fmt.Errorf("flow %q does not exist; flows are channel, chaincode", s.p.Flow), exit.Invalid)
 	}
@@ -105,6 +108,10 @@ func (s *session) viewChannel(ctx context.Context, ch *network.Channel) (channel
 		nodes = append(nodes, o.Nodes...)
 	}
 	_, id, err := s.client(ch.Orgs)
+	if errors.Is(err, errNoClient) {
+		s.log.Warn("cannot look", "channel", ch.Name, "found", err.Error())
+		return v, nil
+	}
 	if err != nil {
 		return v, fmt.Errorf("channel %q: %w", ch.Name, err)
 	}
@@ -145,6 +152,7 @@ type definitionView struct {
 	wanted    chaincode.Parameters
 	committed *fabric.Committed        // nil for none, or if nobody could tell
 	runs      map[*network.Node]string // sequence number of the definition that it could run
+	silent    bool                     // somebody did not answer
 }
 
 // done reports whether the channel has the definition that is asked for.
@@ -168,6 +176,15 @@ func (v definitionView) ready(o *network.Org) bool {
 	return !slices.ContainsFunc(o.Nodes, func(node *network.Node) bool { return v.runs[node] != sequence })
 }
 
+// fresh reports whether all that is missing is that peers say they could run what is
+// committed. Peers tell that only every 4 seconds, so it may be a matter of moments.
+func (v definitionView) fresh(cc *network.Chaincode) bool {
+	if v.silent || !v.done() || slices.ContainsFunc(v.on.Orgs, func(o *network.Org) bool { return !v.committed.Approvals[o.MSPID] }) {
+		return false
+	}
+	return slices.ContainsFunc(cc.Orgs, func(o *network.Org) bool { return !v.ready(o) })
+}
+
 func todoChaincode(cc *network.Chaincode, views []definitionView) []string {
 	var tasks []string
 	for _, o := range cc.Orgs {
@@ -184,6 +201,20 @@ func todoChaincode(cc *network.Chaincode, views []definitionView) []string {
 	return tasks
 }
 
+// viewDefinitionTwice looks again, as long as there is time, at what was only just committed:
+// a task too many costs more than these seconds.
+func (s *session) viewDefinitionTwice(ctx context.Context, cc *network.Chaincode, on *network.ChaincodeChannel) (definitionView, error) {
+	for {
+		v, err := s.viewDefinition(ctx, cc, on)
+		if err != nil || !v.fresh(cc) {
+			return v, err
+		}
+		if pause(ctx, s.env.Poll) != nil {
+			return v, nil
+		}
+	}
+}
+
 func (s *session) viewDefinition(ctx context.Context, cc *network.Chaincode, on *network.ChaincodeChannel) (definitionView, error) {
 	v := definitionView{on: on, runs: map[*network.Node]string{}}
 	var err error
@@ -191,6 +222,10 @@ func (s *session) viewDefinition(ctx context.Context, cc *network.Chaincode, on 
 		return v, err
 	}
 	org, id, err := s.client(on.Orgs)
+	if errors.Is(err, errNoClient) {
+		s.log.Warn("cannot look", "chaincode", cc.Name, "channel", on.Channel.Name, "found", err.Error())
+		return v, nil
+	}
 	if err != nil {
 		return v, fmt.Errorf("chaincode %q on channel %q: %w", cc.Name, on.Channel.Name, err)
 	}
@@ -201,7 +236,7 @@ func (s *session) viewDefinition(ctx context.Context, cc *network.Chaincode, on 
 		}
 	}
 	found := make([]*fabric.Committed, len(nodes))
-	runs := make([]string, len(nodes))
+	runs, silent := make([]string, len(nodes)), make([]bool, len(nodes))
 	err = eachIndex(nodes, func(i int, node *network.Node) error {
 		ctx, cancel := context.WithTimeout(ctx, askTimeout)
 		defer cancel()
@@ -214,6 +249,7 @@ func (s *session) viewDefinition(ctx context.Context, cc *network.Chaincode, on 
 			found[i], err = p.Committed(ctx, on.Channel.Name, cc.Name)
 		}
 		if err != nil {
+			silent[i] = !errors.Is(err, fabric.ErrNotDefined)
 			s.log.Info("not defined", "chaincode", cc.Name, "channel", on.Channel.Name, "peer", node.Name(), "found", err.Error())
 			return nil
 		}
@@ -226,6 +262,7 @@ func (s *session) viewDefinition(ctx context.Context, cc *network.Chaincode, on 
 	})
 	for i, node := range nodes {
 		v.runs[node] = runs[i]
+		v.silent = v.silent || silent[i]
 		// The highest sequence wins: a peer that is behind tells old news.
 		if found[i] != nil && (v.committed == nil || found[i].Sequence > v.committed.Sequence) {
 			v.committed = found[i]

@@ -1,6 +1,7 @@
 package step_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -13,9 +14,10 @@ import (
 // TestProcesses brings up a channel and a chaincode on real orderers and peers, twice.
 func TestProcesses(t *testing.T) {
 	n := load(t, cryptoConfig, networkYAML)
-	m := material(t, n)
+	dir := t.TempDir()
+	m := material(t, dir, n)
 	nodes := fabrictest.StartProcesses(t, n, m)
-	p := pod{t: t, n: n, m: m, files: []string{cryptoConfig, networkYAML}, env: step.Env{Dial: nodes.Dial}}
+	p := pod{t: t, dir: dir, n: n, m: m, files: []string{cryptoConfig, networkYAML}, env: step.Env{Dial: nodes.Dial}}
 	wait := 60 * time.Second
 
 	begin := time.Now()
@@ -60,5 +62,56 @@ func TestProcesses(t *testing.T) {
 		if len(r.Changed) > 0 {
 			t.Errorf("%s again changed: %q", s.verb, r.Changed)
 		}
+	}
+}
+
+// TestProcessesAtOnceTwice starts the nodes and, before they are up, every step of both
+// flows, each of them twice. Whatever the order is in the end, all must succeed.
+func TestProcessesAtOnceTwice(t *testing.T) {
+	bft := strings.NewReplacer("{Hostname: orderer2}", "{Hostname: orderer2}, {Hostname: orderer3}").Replace(cryptoConfig)
+	twoOrgs := strings.Replace(cryptoConfig, "PeerOrgs:", `  - {Name: Orderer2, Domain: example.org, EnableNodeOUs: true, Template: {Count: 2}}
+PeerOrgs:`, 1)
+	cases := map[string]struct {
+		reason string
+		files  []string
+	}{
+		"Raft": {"The usual network.", []string{cryptoConfig, networkYAML}},
+		"BFT": {"Consensus with four orderers that sign every block.",
+			[]string{bft, strings.Replace(networkYAML, "network:\n", "network:\n  consensus: BFT\n", 1)}},
+		"TwoOrdererOrgs": {"Each makes only its own orderers join, and both make the same genesis block.", []string{twoOrgs, networkYAML}},
+		"TwoPeersTwoChannels": {"More than one of everything.", []string{strings.ReplaceAll(cryptoConfig, "Template: {Count: 1}", "Template: {Count: 2}"), `
+network:
+  channels:
+    - {name: common, orgs: [Org1, Org2], batch: {timeout: 100ms}}
+    - {name: private, orgs: [Org1], batch: {timeout: 100ms}}
+  chaincodes:
+    - name: basic
+      version: "1.0"
+      image: example.com/basic@` + digest + `
+      smoke: {function: hello, args: [you], invoke: true}
+      channels: [{name: common, policy: "AND('Org1MSP.peer','Org2MSP.peer')"}, {name: private}]
+    - name: My_CC
+      version: "2.0"
+      image: example.com/my_cc@` + digest + `
+      channels: [{name: common}]
+`}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			n := load(t, tc.files...)
+			dir := t.TempDir()
+			m := material(t, dir, n)
+			nodes := fabrictest.StartProcesses(t, n, m)
+			p := pod{t: t, dir: dir, n: n, m: m, files: tc.files, env: step.Env{Dial: nodes.Dial}}
+			begin := time.Now()
+			atOnceTwice(t, p, 90*time.Second)
+			t.Logf("%s: %s", tc.reason, time.Since(begin))
+			for _, flow := range []string{"channel", "chaincode"} {
+				r, err := p.run("probe", step.Params{Flow: flow}, "", "Org1")
+				if err != nil || len(r.Todo) > 0 {
+					t.Errorf("%s\nprobe afterwards: %v, %v", tc.reason, r.Todo, err)
+				}
+			}
+		})
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -175,8 +176,10 @@ func (s *session) client(orgs []*network.Org) (*network.Org, fabric.Identity, er
 		id, err := s.identity(o, dir)
 		return o, id, err
 	}
-	return nil, fabric.Identity{}, fmt.Errorf("no client identity of %v in %s", labels, filepath.Join(s.env.Root, "client"))
+	return nil, fabric.Identity{}, fmt.Errorf("%w of %s in %s", errNoClient, strings.Join(labels, ", "), filepath.Join(s.env.Root, "client"))
 }
+
+var errNoClient = errors.New("no client's identity")
 
 func (s *session) identity(o *network.Org, dir string) (fabric.Identity, error) {
 	cert, key, err := readPair(dir, "cert.pem", "key.pem")

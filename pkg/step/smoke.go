@@ -19,7 +19,8 @@ const metadata = "org.hyperledger.fabric:GetMetadata"
 // launcher retries what is worth retrying itself.
 const maxLaunches = 3
 
-// smoke calls the chaincode on each of its channels, as a client.
+// smoke calls the chaincode on each of its channels, as a client, and proves that there are
+// peers to endorse its transactions.
 func (s *session) smoke(ctx context.Context) error {
 	cc, err := s.chaincode()
 	if err != nil {
@@ -30,9 +31,10 @@ func (s *session) smoke(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("on channel %q: %w", on.Channel.Name, err)
 		}
+		var e endorsing
 		launches := 0
 		err = s.until(ctx, tryTimeout, func(ctx context.Context) error {
-			err := s.call(ctx, cc, on, org, id)
+			err := s.call(ctx, cc, on, caller{org, id}, &e)
 			if errors.Is(err, fabric.ErrNotRunning) && !exit.IsTransient(err) {
 				if launches++; launches < maxLaunches {
 					return exit.Transient(err)
@@ -72,9 +74,15 @@ func runners(cc *network.Chaincode, ch *network.Channel) []*network.Org {
 	return slices.DeleteFunc(slices.Clone(cc.Orgs), func(o *network.Org) bool { return !slices.Contains(ch.Orgs, o) })
 }
 
-func (s *session) call(ctx context.Context, cc *network.Chaincode, on *network.ChaincodeChannel, org *network.Org, id fabric.Identity) error {
+// caller is as whom the chaincode is called.
+type caller struct {
+	org *network.Org
+	id  fabric.Identity
+}
+
+func (s *session) call(ctx context.Context, cc *network.Chaincode, on *network.ChaincodeChannel, as caller, e *endorsing) error {
 	channel := on.Channel.Name
-	peer, committed, err := s.look(ctx, org.Nodes, id, channel, cc.Name)
+	peer, committed, err := s.look(ctx, as.org.Nodes, as.id, channel, cc.Name)
 	if err != nil {
 		return err
 	}
@@ -86,8 +94,18 @@ func (s *session) call(ctx context.Context, cc *network.Chaincode, on *network.C
 		call = *cc.Smoke
 	}
 	if s.p.DryRun {
-		s.verified("chaincode %s: would call %s on channel %s as %s", cc.Name, call.Function, channel, org.Name)
+		s.verified("chaincode %s: would call %s on channel %s as %s", cc.Name, call.Function, channel, as.org.Name)
 		return nil
+	}
+	if err := e.look(ctx, peer, on.Channel, runners(cc, on.Channel), cc.Name, committed.Sequence); err != nil {
+		return err
+	}
+	// A query needs one peer and a transaction as many as the policy says: only asking for them
+	// shows a policy that nobody can satisfy before the first user does.
+	if err := peer.Endorsable(ctx, channel, cc.Name); errors.Is(err, fabric.ErrNoEndorsers) {
+		return e.decide(peer.Address(), err)
+	} else if err != nil {
+		return err
 	}
 	do := peer.Evaluate
 	if call.Invoke {
@@ -99,12 +117,12 @@ func (s *session) call(ctx context.Context, cc *network.Chaincode, on *network.C
 	case errors.Is(err, fabric.ErrRejected) && cc.Smoke == nil:
 		s.log.Info("chaincode does not know the call but answers", "channel", channel, "said", err.Error())
 	case errors.Is(err, fabric.ErrNoEndorsers):
-		return s.ifConverged(ctx, peer, on.Channel, runners(cc, on.Channel), cc.Name, err)
+		return e.decide(peer.Address(), err)
 	default:
 		return later(fmt.Errorf("calling %s: %w", call.Function, err), fabric.ErrNoChannel, fabric.ErrNotInstalled)
 	}
 	if call.Invoke {
-		s.changed("chaincode %s: %s submitted to channel %s by %s", cc.Name, call.Function, channel, org.Name)
+		s.changed("chaincode %s: %s submitted to channel %s by %s", cc.Name, call.Function, channel, as.org.Name)
 		return nil
 	}
 	s.verified("chaincode %s: answers %s on channel %s with %d bytes", cc.Name, call.Function, channel, len(answer))

@@ -83,7 +83,8 @@ func together(errs []error) error {
 		case exit.IsTransient(err):
 			passing = append(passing, err)
 		default:
-			final = append(final, err)
+			// Spelled out, or the code of one that may pass would be found instead of none.
+			final = append(final, exit.With(err, exit.CodeOf(err)))
 		}
 	}
 	all := append(final, passing...)

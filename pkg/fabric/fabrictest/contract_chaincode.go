@@ -161,6 +161,9 @@ func (c contract) calling() {
 	_, err = p.Submit(ctx, "common", "basic", "fail")
 	c.is("a transaction that the chaincode refuses", err, fabric.ErrRejected, false)
 
+	c.soon("finding endorsers", func(ctx context.Context) error { return p.Endorsable(ctx, "common", "basic") })
+	c.is("endorsers of a chaincode that is not there", p.Endorsable(ctx, "common", "nobody"), fabric.ErrNoEndorsers, false)
+
 	before, err := p.Height(ctx, "common")
 	c.ok("height", err)
 	c.soon("submitting", func(ctx context.Context) error {
@@ -203,6 +206,7 @@ func (c contract) upgrading() {
 	c.ok("reading the definition", err)
 	c.same("differences between wanted and stored", []string(nil), wanted.Differences(after.Parameters))
 	c.same("policy", "AND('Org1MSP.admin','Org2MSP.admin')", chaincode.PolicyString(after.Policy))
+	c.is("endorsers of a policy that nobody satisfies", client.Endorsable(ctx, "common", "basic"), fabric.ErrNoEndorsers, false)
 	_, err = client.Submit(ctx, "common", "basic", "hello")
 	c.is("a transaction that nobody can endorse", err, fabric.ErrNoEndorsers, false)
 }

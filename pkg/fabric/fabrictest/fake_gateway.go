@@ -91,13 +91,7 @@ func (g *gatewayServer) Endorse(_ context.Context, req *gateway.EndorseRequest) 
 
 // collect asks one peer of as many organisations as the policy needs.
 func (g *gatewayServer) collect(prop *proposal, orgs []string) (*peer.Response, error) {
-	visible := g.f.visible(g.node, prop.channel)
-	var known []string
-	for _, s := range visible {
-		if prop.chaincode == "_lifecycle" || g.f.runsOn(s, prop.channel, prop.chaincode) != "" {
-			known = append(known, s.node.Org.MSPID)
-		}
-	}
+	visible, known := g.f.visible(g.node, prop.channel), g.known(prop)
 	ask := func(o string) bool { return len(orgs) == 0 || slices.Contains(orgs, o) }
 	if len(orgs) == 0 && !g.satisfied(prop, known) {
 		return nil, status.Error(codes.FailedPrecondition, "no combination of peers can be derived which satisfy the endorsement policy: no peer combination can satisfy the endorsement policy")
@@ -126,12 +120,24 @@ func (g *gatewayServer) collect(prop *proposal, orgs []string) (*peer.Response, 
 	return first, nil
 }
 
+// known are the organisations, once per peer, whose peers could run the chaincode.
+func (g *gatewayServer) known(prop *proposal) []string {
+	var orgs []string
+	for _, s := range g.f.visible(g.node, prop.channel) {
+		if prop.chaincode == "_lifecycle" || g.f.runsOn(s, prop.channel, prop.chaincode) != "" {
+			orgs = append(orgs, s.node.Org.MSPID)
+		}
+	}
+	return orgs
+}
+
 // satisfied reports whether peers of these organisations can satisfy the policy.
 func (g *gatewayServer) satisfied(prop *proposal, orgs []string) bool {
 	l := g.f.ledgers[prop.channel]
 	policy := &peer.ApplicationPolicy{}
 	if prop.chaincode != "_lifecycle" {
-		if err := proto.Unmarshal(l.committed[prop.chaincode].Policy, policy); err != nil {
+		d, ok := l.committed[prop.chaincode]
+		if !ok || proto.Unmarshal(d.Policy, policy) != nil {
 			return false
 		}
 	}

@@ -208,6 +208,10 @@ func (p *peerServer) Discover(_ context.Context, signed *discovery.SignedRequest
 			r.Results = append(r.Results, &discovery.QueryResult{Result: &discovery.QueryResult_Error{Error: &discovery.Error{Content: "access denied"}}})
 			continue
 		}
+		if cc := q.GetCcQuery(); cc != nil {
+			r.Results = append(r.Results, p.descriptor(q.GetChannel(), cc.GetInterests()[0].GetChaincodes()[0].GetName()))
+			continue
+		}
 		found := &discovery.PeerMembershipResult{PeersByOrg: map[string]*discovery.Peers{}}
 		for _, s := range p.f.visible(p.node, q.GetChannel()) {
 			list := found.PeersByOrg[s.node.Org.MSPID]
@@ -220,6 +224,18 @@ func (p *peerServer) Discover(_ context.Context, signed *discovery.SignedRequest
 		r.Results = append(r.Results, &discovery.QueryResult{Result: &discovery.QueryResult_Members{Members: found}})
 	}
 	return r, nil
+}
+
+// descriptor answers who could endorse, without saying who.
+func (p *peerServer) descriptor(channel, chaincode string) *discovery.QueryResult {
+	g := &gatewayServer{peerServer: p}
+	prop := &proposal{channel: channel, chaincode: chaincode}
+	if !g.satisfied(prop, g.known(prop)) {
+		return &discovery.QueryResult{Result: &discovery.QueryResult_Error{Error: &discovery.Error{
+			Content: "failed constructing descriptor for chaincodes:<name:\"" + chaincode + "\" >"}}}
+	}
+	return &discovery.QueryResult{Result: &discovery.QueryResult_CcQueryRes{CcQueryRes: &discovery.ChaincodeQueryResult{
+		Content: []*discovery.EndorsementDescriptor{{Chaincode: chaincode}}}}}
 }
 
 func (p *peerServer) describe(s *state, channel string) *discovery.Peer {

@@ -76,10 +76,10 @@ func PrepareNodes(t testing.TB, n *network.Network, m *pki.Material) *Nodes {
 	f := &Nodes{t: t, n: n, m: m, ledgers: map[string]*ledger{}, nodes: map[string]*state{},
 		pending: map[string]*transaction{}, launches: map[string]error{}, unheard: map[string]bool{}}
 	for _, node := range n.Nodes() {
-		f.nodes[node.Name()] = &state{node: node, joined: map[string]bool{}, installed: map[string][]byte{}}
+		f.nodes[node.Name()] = newState(node)
 	}
 	t.Cleanup(func() {
-		for _, node := range n.Nodes() {
+		for _, node := range f.n.Nodes() {
 			f.Stop(node)
 		}
 	})
@@ -191,4 +191,27 @@ func (f *Nodes) hasLeader(channel string) bool {
 		}
 	}
 	return up > all/2
+}
+
+// Grow adds the nodes that n has and the network has not, and starts them. The keys of m
+// must be those of the nodes that are there, and more.
+func (f *Nodes) Grow(n *network.Network, m *pki.Material) {
+	f.t.Helper()
+	f.mu.Lock()
+	f.n, f.m = n, m
+	var added []*network.Node
+	for _, node := range n.Nodes() {
+		if f.nodes[node.Name()] == nil {
+			f.nodes[node.Name()] = newState(node)
+			added = append(added, node)
+		}
+	}
+	f.mu.Unlock()
+	for _, node := range added {
+		f.Start(node)
+	}
+}
+
+func newState(node *network.Node) *state {
+	return &state{node: node, joined: map[string]bool{}, installed: map[string][]byte{}}
 }

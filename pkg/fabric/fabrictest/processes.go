@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -46,9 +48,10 @@ type Processes struct {
 }
 
 type process struct {
-	cmd *exec.Cmd
-	end chan struct{}
-	log *bytes.Buffer // safe to read after end
+	cmd     *exec.Cmd
+	end     chan struct{}
+	log     *bytes.Buffer // safe to read after end
+	stopped atomic.Bool   // we ended it
 }
 
 // StartProcesses starts every node of n and stops them when the test ends. It does not wait
@@ -123,7 +126,11 @@ func (p *Processes) Start(node *network.Node) {
 		p.t.Fatalf("starting %s: %v", node.Name(), err)
 	}
 	go func() {
-		_ = cmd.Wait()
+		err := cmd.Wait()
+		if !proc.stopped.Load() {
+			log := proc.log.String()
+			p.t.Errorf("%s ended by itself: %v\n%s", node.Name(), err, log[max(0, len(log)-2000):])
+		}
 		close(proc.end)
 	}()
 	p.procs[node.Name()] = proc
@@ -137,6 +144,7 @@ func (p *Processes) Stop(node *network.Node) {
 	if proc == nil {
 		return
 	}
+	proc.stopped.Store(true)
 	_ = proc.cmd.Process.Kill()
 	<-proc.end
 }
@@ -294,14 +302,20 @@ func (p *Processes) proxyConn(c net.Conn) {
 	<-done
 }
 
+// freeAddress finds a port below those that the system gives to outgoing connections, or one
+// of these might take it before the node does.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(20000)))
+		if err != nil {
+			continue
+		}
+		defer func() { _ = l.Close() }()
+		return l.Addr().String()
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	t.Fatal("no free port")
+	return ""
 }
 
 var errNotConnect = errors.New("not a CONNECT request")
