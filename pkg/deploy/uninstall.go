@@ -34,7 +34,8 @@ func (d *Deployment) Uninstall(ctx context.Context, o UninstallOptions) ([]Chang
 		{"chaincodes", "app.kubernetes.io/component=chaincode", []schema.GroupVersionResource{resource("", "v1", "pods"), resource("", "v1", "secrets")}, true},
 		{"secrets", labelPartOf + "=" + network.Release + "," + labelManagedBy + "=" + managedBy,
 			[]schema.GroupVersionResource{resource("", "v1", "secrets"), resource("", "v1", "configmaps")}, true},
-		{"ledgers", labelPartOf + "=" + network.Release, []schema.GroupVersionResource{resource("", "v1", "persistentvolumeclaims")}, o.DeleteData},
+		// A StatefulSet gives its claims the labels of its selector, and no others.
+		{"ledgers", "app.kubernetes.io/instance=" + network.Release + ",app.kubernetes.io/name in (hlf-peer, hlf-orderer)", []schema.GroupVersionResource{resource("", "v1", "persistentvolumeclaims")}, o.DeleteData},
 	}
 	var changes []Change
 	var failed error
