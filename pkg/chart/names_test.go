@@ -95,6 +95,9 @@ func checkNode(t *testing.T, node *network.Node, spec *corev1.PodSpec, labels ma
 	env := map[string]string{}
 	for _, e := range spec.Containers[0].Env {
 		env[e.Name] = e.Value
+		if e.ValueFrom != nil && e.ValueFrom.SecretKeyRef != nil && e.ValueFrom.SecretKeyRef.Name != node.CouchDBSecret() {
+			t.Errorf("%s: %s comes from Secret %s, want %s", node.Name(), e.Name, e.ValueFrom.SecretKeyRef.Name, node.CouchDBSecret())
+		}
 	}
 	wantEnv := map[string]string{"ORDERER_GENERAL_LOCALMSPID": node.Org.MSPID}
 	wantSA := network.ServiceOrderer

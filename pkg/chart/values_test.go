@@ -85,8 +85,6 @@ func networkChanges() []change {
 		{value: "peer.stateDatabase", to: "CouchDB", at: main + "env[name=CORE_LEDGER_STATE_STATEDATABASE].value", want: "CouchDB"},
 		{value: "peer.stateDatabase", to: "CouchDB", at: couch + "env[name=COUCHDB_PASSWORD].valueFrom.secretKeyRef", want: "{name: hlf-couchdb--org1--peer0, key: password}"},
 		{value: "launcher.resources", to: "{limits: {memory: 1Mi}}", at: peerPod + "initContainers[0].resources.limits.memory", want: "1Mi"},
-		{value: "launcher.podTemplate", to: "shape", at: peerPod + "volumes[name=pod-template].configMap.name", want: "shape"},
-		{value: "launcher.podTemplate", to: "shape", at: main + "env[name=PIVT_POD_TEMPLATE].value", want: "/etc/pivt/pod"},
 		{value: "couchdb.image.registry", to: "mirror.test", more: useCDB, at: couch + "image", want: "mirror.test/couchdb:3.4.2"},
 		{value: "couchdb.image.repository", to: "my/couch", more: useCDB, at: couch + "image", want: "my/couch:3.4.2"},
 		{value: "couchdb.image.tag", to: "v3", more: useCDB, at: couch + "image", want: "couchdb:v3"},
