@@ -1,7 +1,10 @@
 package step_test
 
 import (
+	"log/slog"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -113,5 +116,70 @@ network:
 				}
 			}
 		})
+	}
+}
+
+// TestProcessesKilled kills an orderer and a peer at the worst moments. The steps that run
+// must see it through once the nodes are back.
+func TestProcessesKilled(t *testing.T) {
+	n := load(t, cryptoConfig, networkYAML)
+	dir := t.TempDir()
+	m := material(t, dir, n)
+	nodes := fabrictest.StartProcesses(t, n, m)
+	type moment struct {
+		change string // as soon as somebody reports it
+		node   string // this one is killed and started again
+	}
+	moments := []moment{
+		{"hlf-orderer--orderer--orderer1 joined", "orderer1"},
+		{"hlf-peer--org1--peer0 joined", "org1"},
+		{"installed on hlf-peer--org2--peer0", "org2"},
+		{"approved by Org1", "orderer0"},
+		{"committed to channel", "org1"},
+	}
+	var mu sync.Mutex
+	log := slog.New(handler(func(r slog.Record) {
+		line := r.Message
+		r.Attrs(func(a slog.Attr) bool {
+			line += " " + a.String()
+			return true
+		})
+		t.Log(line)
+		mu.Lock()
+		defer mu.Unlock()
+		i := slices.IndexFunc(moments, func(m moment) bool {
+			return strings.HasPrefix(line, "changed") && strings.Contains(line, m.change)
+		})
+		if i < 0 {
+			return
+		}
+		for _, node := range n.Nodes() {
+			if strings.Contains(node.Name(), moments[i].node) {
+				nodes.Stop(node)
+				nodes.Start(node)
+			}
+		}
+		t.Logf("killed %s after %q", moments[i].node, moments[i].change)
+		moments = slices.Delete(moments, i, i+1)
+	}))
+	p := pod{t: t, dir: dir, n: n, m: m, files: []string{cryptoConfig, networkYAML}, env: step.Env{Dial: nodes.Dial, Log: log}}
+	atOnceTwice(t, p, 90*time.Second)
+	if len(moments) > 0 {
+		t.Errorf("these moments never came: %+v", moments)
+	}
+	for _, flow := range []string{"channel", "chaincode"} {
+		var todo []string
+		for range 10 { // the last killed peer may still be starting
+			r, err := p.run("probe", step.Params{Flow: flow}, "", "Org1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if todo = r.Todo; len(todo) == 0 {
+				break
+			}
+		}
+		if len(todo) > 0 {
+			t.Errorf("probe of the %s flow: %v", flow, todo)
+		}
 	}
 }

@@ -17,7 +17,6 @@ import (
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/test/bufconn"
 
 	"pivt.io/pivt/pkg/network"
 	"pivt.io/pivt/pkg/pki"
@@ -55,10 +54,10 @@ type Nodes struct {
 // state is what one node keeps over a restart.
 type state struct {
 	node      *network.Node
-	stop      func()                       // nil while it does not run
-	listeners map[string]*bufconn.Listener // by address
-	joined    map[string]bool              // channels
-	installed map[string][]byte            // packages by id
+	stop      func()                  // nil while it does not run
+	listeners map[string]net.Listener // on 127.0.0.1, by address in the cluster
+	joined    map[string]bool         // channels
+	installed map[string][]byte       // packages by id
 }
 
 // StartNodes starts every node of n in memory.
@@ -86,10 +85,10 @@ func PrepareNodes(t testing.TB, n *network.Network, m *pki.Material) *Nodes {
 	return f
 }
 
-// Dial connects to a node's listener, if it runs.
+// Dial connects to a node, if it runs.
 func (f *Nodes) Dial(ctx context.Context, address string) (net.Conn, error) {
 	f.mu.Lock()
-	var l *bufconn.Listener
+	var l net.Listener
 	for _, s := range f.nodes {
 		if found := s.listeners[address]; found != nil {
 			l = found
@@ -99,7 +98,7 @@ func (f *Nodes) Dial(ctx context.Context, address string) (net.Conn, error) {
 	if l == nil {
 		return nil, fmt.Errorf("dial tcp %s: connect: connection refused", address)
 	}
-	return l.DialContext(ctx)
+	return new(net.Dialer).DialContext(ctx, "tcp", l.Addr().String())
 }
 
 // Start starts a node with what it had when it was stopped.
@@ -112,12 +111,12 @@ func (f *Nodes) Start(node *network.Node) {
 	}
 	conf := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
 	server := grpc.NewServer(grpc.Creds(credentials.NewTLS(conf)), grpc.MaxRecvMsgSize(100<<20))
-	main := bufconn.Listen(1 << 20)
-	listeners := map[string]*bufconn.Listener{node.Address(): main}
+	main := f.listen()
+	listeners := map[string]net.Listener{node.Address(): main}
 	stop := server.Stop
 	if node.Org.Kind == network.Orderer {
 		orderer.RegisterAtomicBroadcastServer(server, &ordererServer{f: f, node: node})
-		admin := bufconn.Listen(1 << 20)
+		admin := f.listen()
 		listeners[node.AdminAddress()] = admin
 		roots := x509.NewCertPool()
 		roots.AppendCertsFromPEM(own.Public.TLSRoots())
@@ -139,6 +138,15 @@ func (f *Nodes) Start(node *network.Node) {
 	defer f.mu.Unlock()
 	s := f.nodes[node.Name()]
 	s.stop, s.listeners = stop, listeners
+}
+
+func (f *Nodes) listen() net.Listener {
+	f.t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return l
 }
 
 // Stop ends a node and breaks its connections.
