@@ -4,6 +4,7 @@ SHELL       := /bin/bash
 DEVCLUSTER  := cd hack/devcluster && go run .
 E2E_TIMEOUT ?= 60m
 DEMO_NS     ?= fabric
+FUZZTIME    ?= 10m
 
 .DEFAULT_GOAL := help
 .PHONY: help build test unit e2e bench fuzz lint generate verify demo cluster-up cluster-down images
@@ -33,8 +34,8 @@ bench: ## Time and size of rendering, as in the README
 	go test -run '^$$' -bench . -benchmem ./pkg/chart
 
 fuzz: ## Ten minutes for each loader
-	go test -run '^$$' -fuzz FuzzLoadCrypto -fuzztime 10m ./pkg/network
-	go test -run '^$$' -fuzz FuzzLoadNetwork -fuzztime 10m ./pkg/network
+	go test -run '^$$' -fuzz '^FuzzLoadCrypto$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 20x ./pkg/network
+	go test -run '^$$' -fuzz '^FuzzLoadNetwork$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 20x ./pkg/network
 
 lint: ## gofmt and go vet
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"

@@ -42,7 +42,11 @@ func (d *Deployment) RunFlow(ctx context.Context, f Flow, include []string) ([]C
 		return nil, err
 	}
 	step.Update("workflow " + run.Name)
-	outcome, err := workflow.Watch(ctx, d.Kube, run, func(e workflow.Event) { step.Update(e.String()) })
+	outcome, err := workflow.Watch(ctx, d.Kube, run, func(e workflow.Event) {
+		if e.Task == nil || e.Task.Phase != workflow.Skipped { // what need not be done is no news
+			step.Update(e.String())
+		}
+	})
 	if err == nil {
 		err = workflow.Explain(outcome)
 	}
