@@ -28,7 +28,7 @@ unit: ## Tests that need no cluster
 
 e2e: build ## End-to-end tests on the dev cluster, which must be up
 	@eval "$$($(DEVCLUSTER) env)"; \
-	PIVT_E2E_BIN=$(CURDIR)/build/pivt go test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -v ./cmd/pivt/e2e
+	PIVT_E2E_BIN=$(CURDIR)/build/pivt go test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -parallel 3 -v ./cmd/pivt/e2e
 
 bench: ## Time and size of rendering, as in the README
 	go test -run '^$$' -bench . -benchmem ./pkg/chart
@@ -42,7 +42,7 @@ lint: ## gofmt and go vet
 	go vet ./...
 
 generate: ## Rewrite goldens and generated documentation
-	go test ./pkg/... -update
+	go test $$(grep -lr 'flag.Bool("update"' --include='*_test.go' pkg cmd | xargs -n1 dirname | sort -u | sed 's|^|./|') -update
 
 verify: generate ## Regenerate, and fail if anything differs
 	git diff --exit-code

@@ -11,6 +11,7 @@ import (
 // TestByHand brings a network up without pivt install: kubectl, helm and argo, the charts
 // and what pivt render prints. It also compares both renderings byte by byte.
 func TestByHand(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, "e2e-byhand")
 	charts, err := filepath.Abs("../../../charts")
 	s.must(err)

@@ -24,6 +24,7 @@ type fault struct {
 // TestFaults kills one thing in the middle of install, lets install end as it may,
 // repeats it, and asks the ledger.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	faults := map[string]fault{
 		"WorkflowPod": {reason: "A node drain takes workflow pods with it; the retry must pick the work up.",
 			selector: "workflows.argoproj.io/workflow"},
@@ -34,6 +35,7 @@ func TestFaults(t *testing.T) {
 	}
 	for name, f := range faults {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := newSite(t, "e2e-fault-"+strings.ToLower(name))
 			p := s.start("install")
 			victim := s.kill(f)
@@ -79,6 +81,7 @@ func (s *site) kill(f fault) string {
 // TestInterrupt stops install with Ctrl-C at several moments, one after the other, and
 // then lets it finish.
 func TestInterrupt(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, "e2e-interrupt")
 	moments := []struct {
 		name string

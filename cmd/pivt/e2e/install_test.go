@@ -17,6 +17,7 @@ import (
 // TestInstallRaft is the main job on Fabric 3.1.1: from an empty namespace to a
 // transaction that one organisation writes and the other reads, then once more for nothing.
 func TestInstallRaft(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, "e2e-raft")
 	s.pivt("install").ok()
 	s.transact("mychannel", "asset-raft")
@@ -47,6 +48,7 @@ func TestInstallRaft(t *testing.T) {
 }
 
 func TestInstallBFT(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, "e2e-bft")
 	s.replace("crypto-config.yaml", "- Hostname: orderer2", "- Hostname: orderer2\n      - Hostname: orderer3")
 	s.pivt("--set", "network.consensus=BFT", "install").ok()
@@ -54,6 +56,7 @@ func TestInstallBFT(t *testing.T) {
 }
 
 func TestInstallFabric25(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, "e2e-fabric25")
 	s.pivt("--set", "hyperledgerVersion=2.5.9", "install").ok()
 	s.transact("mychannel", "asset-25")
