@@ -160,12 +160,12 @@ func actions(text string) []string {
 // every user, and one that is missing here breaks every include of it.
 func TestShippedFiles(t *testing.T) {
 	t.Parallel()
-	flow := []string{"Chart.yaml", "templates/_names.tpl", "templates/_network.tpl", "templates/_step.tpl", "templates/_validate.tpl", "templates/workflow.yaml", "values.schema.json", "values.yaml"}
+	flow := []string{"Chart.yaml", "README.md", "templates/_names.tpl", "templates/_network.tpl", "templates/_step.tpl", "templates/_validate.tpl", "templates/workflow.yaml", "values.schema.json", "values.yaml"}
 	want := map[string][]string{
 		ChannelFlow:   flow,
 		ChaincodeFlow: flow,
 		Network: {
-			"Chart.yaml",
+			"Chart.yaml", "README.md",
 			"templates/NOTES.txt",
 			"templates/_helpers.tpl", "templates/_names.tpl", "templates/_nodes.tpl", "templates/_pod.tpl",
 			"templates/chaincode/networkpolicy.yaml",
