@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
@@ -44,7 +45,7 @@ func realClient(t *testing.T) *kube.Client {
 		t.Fatalf("EnsureNamespace = %v, %v", change, err)
 	}
 	t.Cleanup(func() {
-		_ = c.Core().CoreV1().Namespaces().Delete(context.Background(), namespace, *deleteNow())
+		_ = c.Core().CoreV1().Namespaces().Delete(context.Background(), namespace, metav1.DeleteOptions{})
 	})
 	return c
 }
