@@ -1,7 +1,9 @@
 package workflow
 
 import (
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"github.com/argoproj/argo-workflows/v3/pkg/client/clientset/versioned"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 )
@@ -27,3 +29,6 @@ func argoOf(c Cluster) (versioned.Interface, error) {
 	}
 	return versioned.NewForConfig(config)
 }
+
+// Resource is what the API server calls workflows.
+func Resource() schema.GroupVersionResource { return wfv1.SchemeGroupVersion.WithResource("workflows") }

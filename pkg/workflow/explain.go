@@ -1,7 +1,6 @@
 package workflow
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -92,6 +91,3 @@ func inBrackets(items []string) string {
 	}
 	return " (" + strings.Join(items, ", ") + ")"
 }
-
-// IsNoController reports whether err says that no controller takes the workflow.
-func IsNoController(err error) bool { return errors.Is(err, ErrNoController) }

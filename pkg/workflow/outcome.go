@@ -138,7 +138,7 @@ func look(p plan, wf *wfv1.Workflow, nodes wfv1.Nodes, byName map[string]wfv1.No
 		s.outputs = append(s.outputs, last.Outputs)
 		s.lookAtAttempt(last)
 	}
-	if s.task.Phase == Skipped {
+	if s.task.Phase == Skipped || s.task.Phase == Omitted {
 		s.task.Message = "" // Argo repeats the condition there
 	}
 	if !s.task.Phase.Finished() {
@@ -188,8 +188,10 @@ func (s *sight) lookAtPod(node string, pods map[string]*corev1.Pod) {
 	case main != nil && main.State.Running != nil:
 		s.task.Phase, s.task.Message = Running, ""
 	default:
-		s.task.Phase = Waiting
-		s.task.Message, _ = kube.PodReason(pod)
+		s.task.Phase, s.task.Message = Waiting, "its pod is starting"
+		if reason, stuck := kube.PodReason(pod); stuck {
+			s.task.Message = reason
+		}
 	}
 }
 
