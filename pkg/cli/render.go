@@ -55,7 +55,7 @@ func (g *globals) renderSecrets(s *State, in *inputs) error {
 	if err != nil {
 		return err
 	}
-	objects, err := deploy.Objects(in.network, m)
+	objects, err := deploy.Objects(in.network, m, in.values)
 	if err != nil {
 		return err
 	}

@@ -124,7 +124,7 @@ func (d *Deployment) keys() (*pki.Material, []Change, error) {
 
 func (d *Deployment) secrets(ctx context.Context, m *pki.Material) ([]Change, error) {
 	step := d.Report.Start("secrets")
-	objects, err := Objects(d.Network, m)
+	objects, err := Objects(d.Network, m, d.Values)
 	if err != nil {
 		step.Fail(err)
 		return nil, err

@@ -25,7 +25,8 @@ const (
 // Objects makes the Secrets with the keys that pods need, and the ConfigMap with every
 // organisation's certificates. They are applied beside the Helm release and never inside
 // it, because a release keeps what it installed in its history. CA keys are in none.
-func Objects(n *network.Network, m *pki.Material) ([]*unstructured.Unstructured, error) {
+// Of values, the merged files, only what decides about Secrets is read.
+func Objects(n *network.Network, m *pki.Material, values map[string]any) ([]*unstructured.Unstructured, error) {
 	var objects []runtime.Object
 	public := map[string]string{}
 	for _, org := range n.Orgs() {
@@ -49,6 +50,15 @@ func Objects(n *network.Network, m *pki.Material) ([]*unstructured.Unstructured,
 				return nil, fmt.Errorf("%s has no keys and certificates", node.CommonName)
 			}
 			objects = append(objects, nodeSecrets(n, m, node, om, nm)...)
+			if node.Org.Kind == network.Peer && usesCouchDB(values) {
+				password, err := couchDBPassword(node, nm)
+				if err != nil {
+					return nil, err
+				}
+				objects = append(objects, secret(node.CouchDBSecret(), org, node, map[string][]byte{
+					"username": []byte(couchDBUser), "password": []byte(password),
+				}))
+			}
 		}
 	}
 	objects = append(objects, &corev1.ConfigMap{
@@ -65,9 +75,10 @@ func nodeSecrets(n *network.Network, m *pki.Material, node *network.Node, om *pk
 		"tlscacert.pem": pems(om.Public.TLSRootCerts),
 		"signcert.pem":  nm.MSP.CertPEM,
 		"key.pem":       nm.MSP.KeyPEM,
-		"config.yaml":   nm.ConfigYAML,
 	}
-	if !node.Org.NodeOUs {
+	if node.Org.NodeOUs {
+		msp["config.yaml"] = nm.ConfigYAML
+	} else {
 		msp["admincert.pem"] = om.Admin.CertPEM
 	}
 	tls := map[string][]byte{
@@ -80,7 +91,9 @@ func nodeSecrets(n *network.Network, m *pki.Material, node *network.Node, om *pk
 		// client certificates.
 		var all [][]byte
 		for _, o := range n.OrdererOrgs {
-			all = append(all, pems(m.Orgs[o.Name].Public.TLSRootCerts))
+			if om := m.Orgs[o.Name]; om != nil { // Objects refuses one that is missing
+				all = append(all, pems(om.Public.TLSRootCerts))
+			}
 		}
 		tls["clients.crt"] = bytes.Join(all, nil)
 	}
