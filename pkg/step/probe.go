@@ -43,8 +43,8 @@ func (s *session) probe(ctx context.Context) error {
 			s.result.Todo = append(s.result.Todo, v.todo()...)
 		}
 	case "chaincode":
-		todo := make([][]string, len(s.n.Chaincodes))
-		err := eachIndex(s.n.Chaincodes, func(i int, cc *network.Chaincode) error {
+		todo := make([][]string, len(s.n.FlowChaincodes))
+		err := eachIndex(s.n.FlowChaincodes, func(i int, cc *network.Chaincode) error {
 			if cc.Image == "" {
 				return nil // not part of the flow
 			}
