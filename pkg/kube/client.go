@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/clientcmd/api"
 
 	"pivt.io/pivt/pkg/exit"
 )
@@ -61,7 +62,7 @@ func New(o Options) (*Client, error) {
 	rules.ExplicitPath = o.Kubeconfig
 	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{
 		CurrentContext: o.Context,
-		Context:        contextOverride(o.Namespace),
+		Context:        api.Context{Namespace: o.Namespace},
 	})
 	config, err := loader.ClientConfig()
 	if err != nil {
@@ -99,29 +100,8 @@ func New(o Options) (*Client, error) {
 		core:      core,
 		dynamic:   dyn,
 		discovery: cached,
-		mapper:    newLazyMapper(cached),
+		mapper:    restmapper.NewDeferredDiscoveryRESTMapper(cached),
 	}, nil
-}
-
-// Fakes replaces the connections of a Client in tests.
-type Fakes struct {
-	Core      kubernetes.Interface
-	Dynamic   dynamic.Interface
-	Mapper    meta.RESTMapper
-	Namespace string
-}
-
-// NewFake returns a Client without a cluster, for tests of packages above this one.
-func NewFake(f Fakes) *Client {
-	return &Client{
-		loader:    clientcmd.NewDefaultClientConfig(*newEmptyConfig(), &clientcmd.ConfigOverrides{}),
-		config:    &rest.Config{},
-		namespace: f.Namespace,
-		context:   "fake",
-		core:      f.Core,
-		dynamic:   f.Dynamic,
-		mapper:    f.Mapper,
-	}
 }
 
 // Namespace is the namespace that objects without one go to.
@@ -144,9 +124,6 @@ func (c *Client) ToRESTConfig() (*rest.Config, error) { return rest.CopyConfig(c
 
 // ToDiscoveryClient returns a discovery client that remembers answers.
 func (c *Client) ToDiscoveryClient() (discovery.CachedDiscoveryInterface, error) {
-	if c.discovery == nil {
-		return nil, fmt.Errorf("no discovery client: %s", c.context)
-	}
 	return c.discovery, nil
 }
 
@@ -155,10 +132,6 @@ func (c *Client) ToRESTMapper() (meta.RESTMapper, error) { return c.mapper, nil 
 
 // ToRawKubeConfigLoader returns the kubeconfig with the options applied.
 func (c *Client) ToRawKubeConfigLoader() clientcmd.ClientConfig { return c.loader }
-
-func newLazyMapper(d discovery.CachedDiscoveryInterface) meta.RESTMapper {
-	return restmapper.NewDeferredDiscoveryRESTMapper(d)
-}
 
 func configError(err error) error {
 	err = exit.With(fmt.Errorf("reading the kubeconfig: %w", err), exit.Invalid)

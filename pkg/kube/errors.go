@@ -12,7 +12,6 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
-	"k8s.io/client-go/tools/clientcmd/api"
 
 	"pivt.io/pivt/pkg/exit"
 )
@@ -96,7 +95,3 @@ func retry(ctx context.Context, f func() error) error {
 		}
 	}
 }
-
-func newEmptyConfig() *api.Config { return api.NewConfig() }
-
-func contextOverride(namespace string) api.Context { return api.Context{Namespace: namespace} }

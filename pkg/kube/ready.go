@@ -69,7 +69,7 @@ func (c *Client) WaitReady(ctx context.Context, selector string, progress func(S
 		update func(map[string]metav1.Object)
 	}{
 		{"StatefulSets", c.statefulSets(selector), w.updateSets},
-		{"Pods", c.pods(""), w.updatePods}, // the set's own selector decides, and it may have fewer labels
+		{"Pods", Pods(c.core, c.namespace, ""), w.updatePods}, // the set's own selector decides, and it may have fewer labels
 	} {
 		wg.Go(func() {
 			err := Follow(inner, src.Source, Follower{Update: src.update, Trouble: w.trouble})
@@ -143,8 +143,6 @@ func (c *Client) statefulSets(selector string) Source {
 		Watch:    func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) { return sets.Watch(ctx, o) },
 	}
 }
-
-func (c *Client) pods(selector string) Source { return Pods(c.core, c.namespace, selector) }
 
 // readiness joins what the two watches see.
 type readiness struct {
