@@ -91,7 +91,10 @@ func Run(ctx context.Context, client typed.CoreV1Interface, p Peer, c Chaincode,
 		peer:    p, chaincode: c, o: o,
 		name: podName(&p, &c, suffix),
 	}
-	return r.run(ctx)
+	if err := r.run(ctx); err != nil {
+		return fmt.Errorf("chaincode %s: %w", c.Label(), err)
+	}
+	return nil
 }
 
 // run is one run of one chaincode.
