@@ -71,7 +71,7 @@ func (l *logs) copy(ctx context.Context) {
 		over := isClosed(l.over)
 		before := l.last
 		err := l.stream(ctx)
-		if ctx.Err() != nil || apierrors.IsNotFound(err) || errors.Is(err, errOutput) || err == nil && over {
+		if ctx.Err() != nil || apierrors.IsNotFound(err) || errors.Is(err, errOutput) || over && (err == nil || !away(err)) {
 			return
 		}
 		if l.last.After(before) {

@@ -29,7 +29,7 @@ const (
 func chaincode(label string) Chaincode {
 	return Chaincode{
 		Image: testImage, ID: label + ":" + testHash, PeerAddress: node + ":7052", MSPID: "Org1MSP",
-		RootCert: "root", ClientCert: "cert", ClientKey: "key",
+		RootCert: "root", ClientCert: "cert", ClientKey: "private",
 	}
 }
 
@@ -463,9 +463,9 @@ func TestRunContainer(t *testing.T) {
 				for variable, file := range map[string]struct{ name, data string }{
 					"CORE_PEER_TLS_ROOTCERT_FILE": {"peer.crt", "root"},
 					"CORE_TLS_CLIENT_CERT_FILE":   {"client_pem.crt", "cert"},
-					"CORE_TLS_CLIENT_KEY_FILE":    {"client_pem.key", "key"},
+					"CORE_TLS_CLIENT_KEY_FILE":    {"client_pem.key", "private"},
 					"CORE_TLS_CLIENT_CERT_PATH":   {"client.crt", base64.StdEncoding.EncodeToString([]byte("cert"))},
-					"CORE_TLS_CLIENT_KEY_PATH":    {"client.key", base64.StdEncoding.EncodeToString([]byte("key"))},
+					"CORE_TLS_CLIENT_KEY_PATH":    {"client.key", base64.StdEncoding.EncodeToString([]byte("private"))},
 				} {
 					wantEnv[variable] = "/etc/hyperledger/fabric/" + file.name
 					wantFiles["/etc/hyperledger/fabric/"+file.name] = []byte(file.data)
