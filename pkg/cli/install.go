@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -92,7 +93,8 @@ func (g *globals) finish(s *State, changes []deploy.Change, took time.Duration) 
 func installError(c *cobra.Command, err error) error {
 	switch exit.CodeOf(err) {
 	case exit.Interrupted:
-		return exit.WithHint(err, fmt.Sprintf("nothing is half-done; repeat %q to go on", c.CommandPath()))
+		return exit.WithHint(exit.With(errors.New("interrupted; workflows that have been submitted go on"), exit.Interrupted),
+			fmt.Sprintf("repeat %q to go on where it was", c.CommandPath()))
 	case exit.Failed, exit.TimedOut, exit.TryAgain:
 		return exit.WithHint(err, `"pivt status" shows every node, channel and chaincode; then repeat the command`)
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"pivt.io/pivt/pkg/deploy"
+	"pivt.io/pivt/pkg/exit"
 )
 
 // heartbeat is how long a plain log may stay silent while something is awaited.
@@ -105,7 +106,16 @@ func (s *plainStep) Skip(why string) { s.end("ok", s.title+prefixed(": ", why)) 
 func (s *plainStep) Warn(note string) {
 	s.end("warn", s.title+prefixed(": ", note))
 }
-func (s *plainStep) Fail(err error) { s.end("failed", s.title+": "+firstLine(err.Error())) }
+func (s *plainStep) Fail(err error) {
+	if stopped(err) {
+		s.end("..", s.title+": interrupted")
+		return
+	}
+	s.end("failed", s.title+": "+firstLine(err.Error()))
+}
+
+// stopped tells a person's Ctrl-C, which is no failure of the step it met.
+func stopped(err error) bool { return exit.CodeOf(err) == exit.Interrupted }
 
 // jsonReporter writes one event per line, for programs.
 type jsonReporter struct {

@@ -122,7 +122,13 @@ func (s *liveStep) Done(note string) {
 }
 func (s *liveStep) Skip(why string)  { s.r.end(s, "✓", green, s.title+prefixed(": ", why)) }
 func (s *liveStep) Warn(note string) { s.r.end(s, "!", amber, s.title+prefixed(": ", note)) }
-func (s *liveStep) Fail(err error)   { s.r.end(s, "✗", red, s.title+": "+firstLine(err.Error())) }
+func (s *liveStep) Fail(err error) {
+	if stopped(err) {
+		s.r.end(s, "•", amber, s.title+": interrupted")
+		return
+	}
+	s.r.end(s, "✗", red, s.title+": "+firstLine(err.Error()))
+}
 
 // cut shortens s to n columns, so that a live line never wraps and redrawing holds.
 func cut(s string, n int) string {

@@ -4,6 +4,8 @@ package e2e
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -87,7 +89,7 @@ func TestInterrupt(t *testing.T) {
 		name string
 		seen func() bool
 	}{
-		{"keys are being made", func() bool { return true }},
+		{"keys are being made", s.hasKeys},
 		{"secrets are there", s.hasSecrets},
 		{"nodes start", func() bool { return len(s.pods("app.kubernetes.io/component=orderer")) > 0 }},
 		{"flows run", func() bool { return len(s.pods("workflows.argoproj.io/workflow")) > 1 }},
@@ -108,6 +110,11 @@ func TestInterrupt(t *testing.T) {
 	}
 	s.pivt("install").ok()
 	s.transact("mychannel", "asset-interrupt")
+}
+
+func (s *site) hasKeys() bool {
+	_, err := os.Stat(filepath.Join(s.dir, "crypto-config"))
+	return err == nil
 }
 
 func (s *site) hasSecrets() bool {
