@@ -138,15 +138,20 @@ func (s *session) approve(ctx context.Context, a approval) error {
 		s.changed("chaincode %s: version %s, sequence %d approved by %s on channel %s", name, want.Version, want.Sequence, a.org.Name, channel)
 		return nil
 	}
-	err = peer.Approve(ctx, channel, want, a.packageID)
-	faster := errors.Is(err, fabric.ErrUnchanged)
-	if err != nil && !faster {
-		return later(err, fabric.ErrNoEndorsers, fabric.ErrNoChannel)
+	refusal := peer.Approve(ctx, channel, want, a.packageID)
+	// Fabric 2.5 has another word for "unchanged": it finds the second of two equal approvals
+	// invalid. Whether that was the reason shows when we look again.
+	faster := errors.Is(refusal, fabric.ErrUnchanged) || errors.Is(refusal, fabric.ErrInvalidated)
+	if refusal != nil && !faster {
+		return later(refusal, fabric.ErrNoEndorsers, fabric.ErrNoChannel)
 	}
 	if have, err = peer.Approved(ctx, channel, name, want.Sequence); err != nil {
 		return err
 	}
 	if decideApprove(want, have, a.packageID) {
+		if errors.Is(refusal, fabric.ErrInvalidated) {
+			return refusal
+		}
 		return exit.Transient(fmt.Errorf("%s: does not have the approval yet", peer.Address()))
 	}
 	if !faster {

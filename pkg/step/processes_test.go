@@ -101,6 +101,11 @@ network:
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
+			version := fabrictest.Version(t)
+			if name == "BFT" && strings.HasPrefix(version, "2.") {
+				t.Skip("Fabric 2 has no BFT")
+			}
+			tc.files = append(tc.files, "hyperledgerVersion: "+version)
 			n := load(t, tc.files...)
 			dir := t.TempDir()
 			m := material(t, dir, n)

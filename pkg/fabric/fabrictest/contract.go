@@ -212,10 +212,12 @@ func (c contract) stopped() {
 func (c contract) participation() {
 	ctx, api := c.Context(), c.api("orderer0", "Orderer")
 	var channels []string
-	c.soon("listing channels", func(ctx context.Context) (err error) {
-		channels, err = api.Channels(ctx)
-		return err
-	})
+	for _, node := range c.ch.Orderers() {
+		c.soon("listing channels", func(ctx context.Context) (err error) {
+			channels, err = c.api(node.Hostname, "Orderer").Channels(ctx)
+			return err
+		})
+	}
 	c.same("channels of a new orderer", []string(nil), channels)
 	_, err := api.Channel(ctx, "common")
 	c.is("asking for a channel that is not there", err, fabric.ErrNoChannel, false)

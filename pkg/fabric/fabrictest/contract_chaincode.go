@@ -124,7 +124,11 @@ func (c contract) committing() {
 	if len(all) != 1 || all[0].Name != "basic" || !all[0].Equal(d.Parameters) {
 		c.Errorf("definitions = %+v, want basic", all)
 	}
-	c.is("approving what is committed", c.peer("org1", c.admin("Org1")).Approve(ctx, "common", d, id), fabric.ErrUnchanged, false)
+	// Fabric 3 refuses at once; 2.5 orders a transaction that writes nothing and finds it invalid.
+	err = c.peer("org1", c.admin("Org1")).Approve(ctx, "common", d, id)
+	if !errors.Is(err, fabric.ErrUnchanged) && !errors.Is(err, fabric.ErrInvalidated) || exit.IsTransient(err) {
+		c.Errorf("approving what is committed: %v; want %v or %v", err, fabric.ErrUnchanged, fabric.ErrInvalidated)
+	}
 	c.is("approving other parameters for a committed number",
 		c.peer("org1", c.admin("Org1")).Approve(ctx, "common", definition(1, "9.9"), id), fabric.ErrStale, true)
 	c.soon("peers telling that they could run it", func(ctx context.Context) error {

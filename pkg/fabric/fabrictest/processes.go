@@ -97,6 +97,26 @@ func PrepareProcesses(t testing.TB, n *network.Network, m *pki.Material) *Proces
 	return p
 }
 
+// Version is the Fabric release of the processes, as "3.1.1".
+func Version(t testing.TB) string {
+	t.Helper()
+	bin := os.Getenv(BinEnv)
+	if bin == "" {
+		t.Skipf("%s is not set; it names the directory of Fabric's peer and orderer", BinEnv)
+	}
+	out, err := exec.Command(filepath.Join(bin, "peer"), "version").Output()
+	if err != nil {
+		t.Fatalf("asking the peer for its version: %v", err)
+	}
+	for line := range strings.Lines(string(out)) {
+		if v, ok := strings.CutPrefix(strings.TrimSpace(line), "Version: v"); ok {
+			return v
+		}
+	}
+	t.Fatalf("the peer does not tell its version:\n%s", out)
+	return ""
+}
+
 // Dial connects to a node by the address it has in a cluster.
 func (p *Processes) Dial(ctx context.Context, address string) (net.Conn, error) {
 	real, ok := p.ports[address]
