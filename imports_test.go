@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -21,10 +22,10 @@ func layers() [][]string {
 		{"pkg/pki", "pkg/chaincode"},
 		{"pkg/configtx", "pkg/chart", "pkg/fabric", "pkg/kube"},
 		{"pkg/fabric/fabrictest", "pkg/step", "pkg/runtime", "pkg/workflow"},
-		{"pkg/launcher", "pkg/deploy", "pkg/check"},
-		{"pkg/cli/pod"},
+		{"pkg/launcher", "pkg/deploy", "pkg/check", "pkg/runtime/runtimetest"},
+		{"pkg/cli/pod", "pkg/deploy/deploytest"},
 		{"pkg/cli"},
-		{"cmd/pivt", "cmd/pivt-pod"},
+		{"cmd/pivt", "cmd/pivt-pod", "cmd/pivt/e2e"},
 	}
 }
 
@@ -47,10 +48,11 @@ func rules() []rule {
 			[]string{"pkg/step", "pkg/runtime", "pkg/launcher", "pkg/cli/pod", "cmd/pivt-pod"}, []string{helm, argo}},
 		{"Package kube is about Kubernetes alone.", []string{"pkg/kube"}, []string{fabrics, helm, argo}},
 		{"Package fabric is about Fabric alone.", []string{"pkg/fabric", "pkg/configtx"}, []string{k8s, helm, argo}},
-		{"Reading the files needs neither cluster nor node.", []string{"pkg/network", "pkg/pki", "pkg/chaincode"}, []string{k8s, helm, argo, "google.golang.org/grpc"}},
+		{"Reading the files needs neither cluster nor node.", []string{"pkg/network", "pkg/pki"}, []string{k8s, helm, argo, "google.golang.org/grpc"}},
+		{"A package is made without a cluster.", []string{"pkg/chaincode"}, []string{k8s, helm, argo}},
 		{"Helm has one door.", []string{"pkg/workflow", "pkg/kube"}, []string{helm}},
 		{"Argo has one door.", []string{"pkg/chart", "pkg/kube"}, []string{argo}},
-		{"Helm, Argo and the nodes are reached through the packages below, never directly.", []string{"pkg/network", "pkg/exit"}, []string{"net/http"}},
+		{"The model and the exit codes are plain data.", []string{"pkg/network", "pkg/exit"}, []string{"net/http"}},
 	}
 }
 
@@ -124,6 +126,29 @@ func TestForbiddenImports(t *testing.T) {
 					break
 				}
 			}
+		}
+	}
+}
+
+// TestDependenciesArgued keeps docs/dependencies.md complete: every direct requirement has
+// its line.
+func TestDependenciesArgued(t *testing.T) {
+	t.Parallel()
+	doc, err := os.ReadFile("docs/dependencies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mod, err := os.ReadFile("go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range strings.Split(string(mod), "\n") {
+		fields := strings.Fields(line)
+		if !strings.HasPrefix(line, "\t") || strings.Contains(line, "// indirect") || len(fields) != 2 {
+			continue
+		}
+		if !strings.Contains(string(doc), "`"+fields[0]+"`") {
+			t.Errorf("go.mod requires %s, and docs/dependencies.md does not say why", fields[0])
 		}
 	}
 }
