@@ -40,10 +40,11 @@ func launch(ctx context.Context, built, dir string, env func(string) string, std
 	}
 	ctx, stop := untilStopped(ctx)
 	defer stop()
-	say := &lines{w: stderr, broken: stop}
+	say := newSpeaker(stderr, stop)
+	defer say.close()
 	return runtime.Run(ctx, client, peer, c, runtime.Options{
 		Output:    prefixed{say, "[" + c.Label() + "] "},
-		Report:    func(s string) { say.write("chaincode " + c.Label() + ": " + s) },
+		Report:    func(s string) { say.report("chaincode " + c.Label() + ": " + s) },
 		WaitImage: env("PIVT_IMAGE"),
 	})
 }

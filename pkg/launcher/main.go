@@ -1,15 +1,12 @@
 package launcher
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
-	"sync"
 
 	"pivt.io/pivt/pkg/exit"
 )
@@ -29,11 +26,12 @@ func Main(ctx context.Context, name string, args []string, env func(string) stri
 		return int(exit.OK)
 	}
 	if !errors.Is(err, errNotOurs) {
-		say := &lines{w: stderr}
-		say.write("Error: " + err.Error())
+		say := newSpeaker(stderr, func() {})
+		say.report("Error: " + err.Error())
 		if hint := exit.HintOf(err); hint != "" {
-			say.write("Hint:  " + hint)
+			say.report("Hint:  " + hint)
 		}
+		say.close()
 	}
 	return int(exit.CodeOf(err))
 }
@@ -62,44 +60,6 @@ func step(ctx context.Context, name string, args []string, env func(string) stri
 	default:
 		return launch(ctx, args[0], args[1], env, stderr)
 	}
-}
-
-// lines writes whole lines, each after a prefix. What an API server or a chaincode says
-// may hold line breaks and any length; the peer reads lines below 64 KiB.
-type lines struct {
-	mu     sync.Mutex
-	w      io.Writer
-	broken func() // called once writing fails: the peer is gone
-}
-
-const maxLine = 32 << 10
-
-func (l *lines) write(text string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for line := range bytes.Lines([]byte(text)) {
-		for piece := range slices.Chunk(bytes.TrimRight(line, "\r\n"), maxLine) {
-			if _, err := l.w.Write(append(slices.Clip(piece), '\n')); err != nil {
-				if l.broken != nil {
-					l.broken()
-				}
-				return
-			}
-		}
-	}
-}
-
-// prefixed gives each line that is written to it a prefix.
-type prefixed struct {
-	*lines
-	prefix string
-}
-
-func (p prefixed) Write(b []byte) (int, error) {
-	for line := range bytes.Lines(b) {
-		p.write(p.prefix + string(line))
-	}
-	return len(b), nil
 }
 
 // Install copies the running program to dir/bin under the names of the steps: one copy

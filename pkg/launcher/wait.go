@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"time"
+
+	"pivt.io/pivt/pkg/exit"
 )
 
 // Wait returns when a connection to address, host:port, can be made. It is the init
@@ -22,7 +24,7 @@ func Wait(ctx context.Context, address string) error {
 		select {
 		case <-ctx.Done():
 			t.Stop()
-			return fmt.Errorf("waiting for %s: %w", address, err)
+			return exit.With(fmt.Errorf("waiting for %s: %w", address, err), exit.TimedOut)
 		case <-t.C:
 		}
 	}

@@ -62,7 +62,7 @@ const (
 	deleteGrace = 1
 	// cleanupTime is what remains for deleting after a stop: Fabric kills five seconds
 	// after it asked, and the program has to end in between.
-	cleanupTime = 3500 * time.Millisecond
+	cleanupTime = 3 * time.Second
 	// drainTime is how long a run waits for the last lines of an ended chaincode, and
 	// lastWords the same for one that was asked to stop.
 	drainTime = 3 * time.Second
