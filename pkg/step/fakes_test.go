@@ -444,3 +444,14 @@ func TestProbeSeesWhatIsMissing(t *testing.T) {
 		t.Errorf("probe without a client: -want, +got:\n%s", diff)
 	}
 }
+
+// A flow has no tasks for what it does not include, and its pods no clients.
+func TestProbeOfPartOfTheNetwork(t *testing.T) {
+	t.Parallel()
+	two := strings.Replace(networkYAML, "  chaincodes:", "    - {name: private, orgs: [Org2]}\n  chaincodes:", 1)
+	w := newWorld(t, cryptoConfig, two, "flow: {channel: {include: [private]}}")
+	r := w.must("probe", step.Params{Flow: "channel"}, "", "Org2")
+	if diff := cmp.Diff([]string{"create-private", "join-private-org2"}, r.Todo); diff != "" {
+		t.Errorf("probe: -want, +got:\n%s", diff)
+	}
+}
