@@ -2,6 +2,7 @@ package chart
 
 import (
 	"errors"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -42,8 +43,32 @@ func explain(err error) error {
 	if _, said, ok := strings.Cut(err.Error(), "meet the specifications of the schema(s) in the following chart(s):\n"); ok {
 		return errors.New("values: " + strings.Join(complaints(said), "; "))
 	}
+	var several interface{ WrappedErrors() []error }
+	if errors.As(err, &several) {
+		return objectErrors(several.WrappedErrors())
+	}
 	return err
 }
+
+// objectErrors is what Helm met when it made several objects at once, in one line instead of a
+// list, and each reason once: a right that lacks does so for every object of a kind.
+type objectErrors []error
+
+func (e objectErrors) Error() string {
+	var reasons []string
+	for _, err := range e {
+		if text := strings.TrimSpace(err.Error()); !slices.Contains(reasons, text) {
+			reasons = append(reasons, text)
+		}
+	}
+	const shown = 3
+	if more := len(reasons) - shown; more > 0 {
+		reasons = append(reasons[:shown], fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(reasons, "; ")
+}
+
+func (e objectErrors) Unwrap() []error { return e }
 
 // A line is "- at '/peer/image': got string, want object"; the root is ”.
 var complaint = regexp.MustCompile(`^ *- at '([^']*)': (.*)$`)
