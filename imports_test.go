@@ -21,7 +21,7 @@ func layers() [][]string {
 		{"pkg/network"},
 		{"pkg/pki", "pkg/chaincode"},
 		{"pkg/configtx", "pkg/chart", "pkg/fabric", "pkg/kube"},
-		{"pkg/fabric/fabrictest", "pkg/step", "pkg/runtime", "pkg/workflow"},
+		{"pkg/fabric/fabrictest", "pkg/deploy/deploytest", "pkg/step", "pkg/runtime", "pkg/workflow"},
 		{"pkg/launcher", "pkg/deploy", "pkg/check", "pkg/runtime/runtimetest"},
 		{"pkg/cli/pod", "pkg/deploy/deploytest"},
 		{"pkg/cli"},

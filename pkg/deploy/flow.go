@@ -3,10 +3,10 @@ package deploy
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"pivt.io/pivt/pkg/chart"
-	"pivt.io/pivt/pkg/network"
 	"pivt.io/pivt/pkg/workflow"
 )
 
@@ -50,7 +50,7 @@ func (d *Deployment) RunFlow(ctx context.Context, f Flow, include []string) ([]C
 	if err == nil {
 		err = workflow.Explain(outcome)
 	}
-	changes := d.flowChanges(f, subjects, outcome)
+	changes := flowChanges(f, subjects, outcome)
 	switch {
 	case err != nil:
 		step.Fail(err)
@@ -63,56 +63,59 @@ func (d *Deployment) RunFlow(ctx context.Context, f Flow, include []string) ([]C
 	return changes, nil
 }
 
-func title(f Flow, subjects []string) string {
-	if len(subjects) == 1 {
-		return f.kind() + " " + subjects[0]
+func title(f Flow, subjects []subject) string {
+	names := make([]string, len(subjects))
+	for i, s := range subjects {
+		names[i] = s.name
 	}
-	return f.kind() + "s " + strings.Join(subjects, ", ")
+	switch len(names) {
+	case 0:
+		return f.kind() + "s"
+	case 1:
+		return f.kind() + " " + names[0]
+	}
+	return f.kind() + "s " + strings.Join(names, ", ")
 }
 
-// subjects are the channels or chaincodes the flow is about, in file order.
-func (d *Deployment) subjects(f Flow, include []string) []string {
-	var names []string
-	if f == ChannelFlow {
-		for _, c := range d.Network.Channels {
-			names = append(names, c.Name)
-		}
-	} else {
-		for _, c := range d.Network.Chaincodes {
-			if c.Image != "" {
-				names = append(names, c.Name)
-			}
-		}
-	}
-	if len(include) == 0 {
-		include = fileInclude(d.Values, f)
-	}
-	if len(include) == 0 {
-		return names
-	}
-	var kept []string
-	for _, n := range names {
-		for _, i := range include {
-			if n == i {
-				kept = append(kept, n)
-			}
-		}
-	}
-	return kept
+// subject is a channel or chaincode that a flow is about.
+type subject struct {
+	name  string
+	tasks []string // what the flow does for it
 }
 
-// fileInclude reads flow.<kind>.include of the files.
-func fileInclude(values map[string]any, f Flow) []string {
-	flow, _ := values["flow"].(map[string]any)
-	kind, _ := flow[f.kind()].(map[string]any)
-	list, _ := kind["include"].([]any)
-	var names []string
-	for _, v := range list {
-		if s, ok := v.(string); ok {
-			names = append(names, s)
+// subjects are what the flow is about, in file order: what include names, or else what the
+// files do.
+func (d *Deployment) subjects(f Flow, include []string) []subject {
+	channels, chaincodes := d.Network.FlowChannels, d.Network.FlowChaincodes
+	if len(include) > 0 {
+		channels, chaincodes = d.Network.Channels, d.Network.Chaincodes
+	}
+	var all []subject
+	switch f {
+	case ChannelFlow:
+		for _, ch := range channels {
+			s := subject{name: ch.Name}
+			for _, o := range ch.OrdererOrgs {
+				s.tasks = append(s.tasks, ch.CreateTask(o))
+			}
+			for _, o := range ch.Orgs {
+				s.tasks = append(s.tasks, ch.JoinTask(o))
+			}
+			all = append(all, s)
+		}
+	case ChaincodeFlow:
+		for _, cc := range chaincodes {
+			if cc.Image == "" { // the flow leaves these out, and loading the files has warned
+				continue
+			}
+			s := subject{name: cc.Name, tasks: []string{cc.CommitTask(), cc.SmokeTask()}}
+			for _, o := range cc.Orgs {
+				s.tasks = append(s.tasks, cc.InstallTask(o))
+			}
+			all = append(all, s)
 		}
 	}
-	return names
+	return slices.DeleteFunc(all, func(s subject) bool { return len(include) > 0 && !slices.Contains(include, s.name) })
 }
 
 // withInclude returns values with flow.<kind>.include set, sharing the rest.
@@ -145,49 +148,26 @@ func overlay(a, b map[string]any) map[string]any {
 	return out
 }
 
-// flowChanges tells per subject whether the probe found anything to do for it.
-func (d *Deployment) flowChanges(f Flow, subjects []string, o workflow.Outcome) []Change {
+// flowChanges tells what became of each subject. The probe's list is no measure: it names
+// what it could not see as well. Of a subject whose tasks have not all ended well, only what
+// they said they did is told.
+func flowChanges(f Flow, subjects []subject, o workflow.Outcome) []Change {
 	var changes []Change
-	for _, name := range subjects {
-		verb := Unchanged
-		for _, task := range o.Todo {
-			if d.about(f, name, task) {
-				verb = Configured
+	for _, s := range subjects {
+		changed := false
+		for _, t := range o.Tasks {
+			if slices.Contains(s.tasks, t.Name) {
+				changed = changed || len(t.Result) > 0
 			}
 		}
-		changes = append(changes, Change{f.kind() + "/" + name, verb})
+		switch object := f.kind() + "/" + s.name; {
+		case changed:
+			changes = append(changes, Change{object, Configured})
+		case o.Phase == workflow.Succeeded:
+			changes = append(changes, Change{object, Unchanged})
+		}
 	}
 	return changes
-}
-
-// about reports whether a task of the flow is one of the subject's.
-func (d *Deployment) about(f Flow, subject, task string) bool {
-	for _, name := range d.taskNames(f, subject) {
-		if name == task {
-			return true
-		}
-	}
-	return false
-}
-
-func (d *Deployment) taskNames(f Flow, subject string) []string {
-	var names []string
-	if f == ChannelFlow {
-		ch := d.Network.Channel(subject)
-		names = append(names, network.TaskName("create", subject))
-		for _, o := range ch.OrdererOrgs {
-			names = append(names, network.TaskName("create", subject, o.Name))
-		}
-		for _, o := range ch.Orgs {
-			names = append(names, network.TaskName("join", subject, o.Name))
-		}
-		return names
-	}
-	cc := d.Network.Chaincode(subject)
-	for _, o := range cc.Orgs {
-		names = append(names, network.TaskName("install", subject, o.Name))
-	}
-	return append(names, network.TaskName("commit", subject), network.TaskName("smoke", subject))
 }
 
 // sentence sums up what the flow's steps said they changed.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -60,24 +61,25 @@ func (d *Deployment) Install(ctx context.Context) ([]Change, error) {
 	return append(changes, flows...), err
 }
 
-// prepare makes sure of the namespace and of a workflow controller's API.
+// prepare asks for a workflow controller's API, before anything is made, and makes sure of the
+// namespace.
 func (d *Deployment) prepare(ctx context.Context) ([]Change, error) {
 	ns := d.Kube.Namespace()
 	step := d.Report.Start("namespace " + ns)
-	made, err := d.Kube.EnsureNamespace(ctx, ns, map[string]string{
-		"pod-security.kubernetes.io/enforce": "restricted",
-		labelManagedBy:                       managedBy,
-	})
-	if err != nil {
-		step.Fail(err)
-		return nil, err
-	}
 	version, err := d.Kube.ServerVersion(ctx)
 	if err != nil {
 		step.Fail(err)
 		return nil, err
 	}
 	if err := d.requireArgo(ctx); err != nil {
+		step.Fail(err)
+		return nil, err
+	}
+	made, err := d.Kube.EnsureNamespace(ctx, ns, map[string]string{
+		"pod-security.kubernetes.io/enforce": "restricted",
+		labelManagedBy:                       managedBy,
+	})
+	if err != nil {
 		step.Fail(err)
 		return nil, err
 	}
@@ -118,8 +120,35 @@ func (d *Deployment) keys() (*pki.Material, []Change, error) {
 		step.Skip("complete")
 		return m, nil, nil
 	}
-	step.Done(fmt.Sprintf("%d files made", len(made)))
-	return m, []Change{{"crypto/" + d.Network.Orgs()[0].Domain, Created}}, nil
+	step.Done(fmt.Sprintf("%d made", len(made)))
+	return m, d.keyChanges(made), nil
+}
+
+// keyChanges sums up by organisation what was made: all of it, or what was missing.
+func (d *Deployment) keyChanges(made []pki.Change) []Change {
+	tree := pki.Tree{Dir: d.CryptoDir}
+	var changes []Change
+	for _, o := range d.Network.Orgs() {
+		verb := ""
+		for _, m := range made {
+			switch {
+			case within(m.Path, tree.CADir(o)):
+				verb = Created
+			case within(m.Path, tree.OrgDir(o)) && verb == "":
+				verb = Configured
+			}
+		}
+		if verb != "" {
+			changes = append(changes, Change{"crypto/" + o.Domain, verb})
+		}
+	}
+	return changes
+}
+
+// within reports whether path is dir or below it.
+func within(path, dir string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && filepath.IsLocal(rel)
 }
 
 func (d *Deployment) secrets(ctx context.Context, m *pki.Material) ([]Change, error) {
@@ -150,7 +179,7 @@ func (d *Deployment) secrets(ctx context.Context, m *pki.Material) ([]Change, er
 func (d *Deployment) release(ctx context.Context) ([]Change, error) {
 	step := d.Report.Start("release " + network.Release)
 	r, err := chart.Apply(ctx, d.Kube, d.Values)
-	if err != nil {
+	if err = kube.Explain(err); err != nil {
 		step.Fail(err)
 		return nil, err
 	}
