@@ -2,7 +2,6 @@ package deploy
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -59,7 +58,10 @@ func (d *Deployment) Uninstall(ctx context.Context, o UninstallOptions) ([]Chang
 		switch {
 		case err != nil:
 			step.Fail(err)
-			failed = errors.Join(failed, err)
+			if failed != nil {
+				err = fmt.Errorf("%w; %w", failed, err)
+			}
+			failed = err
 		case len(done) == 0:
 			step.Skip("none")
 		default:
