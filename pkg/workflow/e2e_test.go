@@ -54,6 +54,13 @@ func realClient(t *testing.T) *kube.Client {
 	return c
 }
 
+func e2eImage() string {
+	if image := os.Getenv("PIVT_E2E_IMAGE"); image != "" {
+		return image
+	}
+	return "docker.io/library/busybox:1.35.0"
+}
+
 const rights = `{apiVersion: v1, kind: ServiceAccount, metadata: {name: flow}}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
@@ -66,61 +73,6 @@ kind: RoleBinding
 metadata: {name: flow}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: flow}
 subjects: [{kind: ServiceAccount, name: flow}]`
-
-// flow is a small flow of the shape that the charts print; scripts say what its pods do.
-func flow(probe, join string) []byte {
-	image := os.Getenv("PIVT_E2E_IMAGE")
-	if image == "" {
-		image = "docker.io/library/busybox:1.35.0"
-	}
-	step := func(script, output string) string {
-		return fmt.Sprintf(`
-    volumes: [{name: out, emptyDir: {}}]
-    outputs: {parameters: [{name: %[3]s, valueFrom: {path: /out/%[3]s, default: "[]"}}]}
-    retryStrategy:
-      retryPolicy: Always
-      expression: asInt(lastRetry.exitCode) in [75, -1]
-      limit: "2"
-      backoff: {duration: 1s}
-    container:
-      image: %[1]s
-      command: [/bin/sh, -c, %[2]q]
-      volumeMounts: [{name: out, mountPath: /out}]`, image, script, output)
-	}
-	return []byte(`---
-# Source: story
-apiVersion: argoproj.io/v1alpha1
-kind: Workflow
-metadata:
-  generateName: story-
-spec:
-  entrypoint: main
-  serviceAccountName: flow
-  activeDeadlineSeconds: 120
-  podGC: {strategy: OnPodSuccess}
-  templates:
-  - name: main
-    dag:
-      failFast: false
-      tasks:
-      - {name: probe, template: probe}
-      - name: join-a
-        template: join
-        depends: probe
-        when: '{{="join-a" in fromJSON(tasks.probe.outputs.parameters.todo)}}'
-        arguments: {parameters: [{name: org, value: A}]}
-      - name: join-b
-        template: join
-        depends: probe
-        when: '{{="join-b" in fromJSON(tasks.probe.outputs.parameters.todo)}}'
-        arguments: {parameters: [{name: org, value: B}]}
-  - name: probe
-    metadata: {annotations: {workflows.argoproj.io/title: Look}}` + step(probe, "todo") + `
-  - name: join
-    metadata: {annotations: {workflows.argoproj.io/title: "Join {{inputs.parameters.org}}"}}
-    inputs: {parameters: [{name: org}]}` + step(join, "result") + `
-`)
-}
 
 func watchReal(t *testing.T, c *kube.Client, run *workflow.Run) (workflow.Outcome, []string) {
 	t.Helper()
@@ -143,7 +95,7 @@ func watchReal(t *testing.T, c *kube.Client, run *workflow.Run) (workflow.Outcom
 
 func TestRealSuccess(t *testing.T) {
 	c := realClient(t)
-	manifest := flow(`echo '["join-a"]' > /out/todo`, `echo '["peer0 joined"]' > /out/result; sleep 5`)
+	manifest := flow(e2eImage(), `echo '["join-a"]' > /out/todo`, `echo '["peer0 joined"]' > /out/result; sleep 5`)
 	run, err := workflow.Submit(t.Context(), c, c.Namespace(), manifest)
 	if err != nil {
 		t.Fatal(err)
@@ -188,7 +140,7 @@ func TestRealSuccess(t *testing.T) {
 
 func TestRealFailure(t *testing.T) {
 	c := realClient(t)
-	run, err := workflow.Submit(t.Context(), c, c.Namespace(), flow(`echo '["join-a","join-b"]' > /out/todo`,
+	run, err := workflow.Submit(t.Context(), c, c.Namespace(), flow(e2eImage(), `echo '["join-a","join-b"]' > /out/todo`,
 		`printf 'peer0.a:7051: certificate expired\nHint:  renew it\n' > /dev/termination-log; exit 1`))
 	if err != nil {
 		t.Fatal(err)
@@ -206,7 +158,7 @@ func TestRealFailure(t *testing.T) {
 
 func TestRealTryAgain(t *testing.T) {
 	c := realClient(t)
-	run, err := workflow.Submit(t.Context(), c, c.Namespace(), flow(`echo 'no leader yet' > /dev/termination-log; exit 75`, "true"))
+	run, err := workflow.Submit(t.Context(), c, c.Namespace(), flow(e2eImage(), `echo 'no leader yet' > /dev/termination-log; exit 75`, "true"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,7 +174,7 @@ func TestRealTryAgain(t *testing.T) {
 
 func TestRealDeleted(t *testing.T) {
 	c := realClient(t)
-	run, err := workflow.Submit(t.Context(), c, c.Namespace(), flow("sleep 100", "true"))
+	run, err := workflow.Submit(t.Context(), c, c.Namespace(), flow(e2eImage(), "sleep 100", "true"))
 	if err != nil {
 		t.Fatal(err)
 	}

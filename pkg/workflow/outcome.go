@@ -42,7 +42,7 @@ func picture(wf *wfv1.Workflow, nodes wfv1.Nodes, pods map[string]*corev1.Pod) O
 		l := look(t, wf, nodes, byName, pods)
 		o.Tasks = append(o.Tasks, l.task)
 		if todo, ok := l.output(outputTodo); ok {
-			o.Todo = append(o.Todo, todo...)
+			o.Todo = todo
 		}
 	}
 	return o
@@ -143,7 +143,7 @@ func look(p plan, wf *wfv1.Workflow, nodes wfv1.Nodes, byName map[string]wfv1.No
 	}
 	if !s.task.Phase.Finished() {
 		s.lookAtPod(p.node, pods)
-	} else if pod := lastPod(p.node, pods); pod != nil {
+	} else if pod, _ := lastPod(p.node, pods); pod != nil {
 		s.task.Pod = pod.Name
 	}
 	s.task.Result, _ = s.output(outputResult)
@@ -157,9 +157,11 @@ func (s *sight) lookAtAttempt(last wfv1.NodeStatus) {
 	switch {
 	case s.task.Phase == Failed && message != "":
 		s.task.Message = message
-	case s.task.Phase == Running && !last.Phase.Completed():
-		s.task.Phase = nodePhase(last.Phase)
-		s.task.Message = last.Message
+	case s.task.Phase == Running && !last.Fulfilled():
+		s.task.Phase, s.task.Message = nodePhase(last.Phase), last.Message
+		if s.task.Phase == Waiting && s.task.Message == "" {
+			s.task.Message = starting
+		}
 	case s.task.Phase == Running && last.Phase.FailedOrError():
 		s.task.Message = "will be tried again: " + message
 	}
@@ -167,14 +169,11 @@ func (s *sight) lookAtAttempt(last wfv1.NodeStatus) {
 
 // lookAtPod is ahead of the controller, which sees a pod's change up to ten seconds later.
 func (s *sight) lookAtPod(node string, pods map[string]*corev1.Pod) {
-	pod := lastPod(node, pods)
-	if pod == nil {
+	pod, attempt := lastPod(node, pods)
+	if pod == nil || attempt < s.task.Attempts { // the last attempt's pod has not been seen yet
 		return
 	}
-	s.task.Pod = pod.Name
-	if n := attemptsOf(node, pods); n > s.task.Attempts {
-		s.task.Attempts = n
-	}
+	s.task.Pod, s.task.Attempts = pod.Name, attempt
 	main := mainStatus(pod)
 	switch {
 	case main != nil && main.State.Terminated != nil && main.State.Terminated.ExitCode == 0:
@@ -188,7 +187,7 @@ func (s *sight) lookAtPod(node string, pods map[string]*corev1.Pod) {
 	case main != nil && main.State.Running != nil:
 		s.task.Phase, s.task.Message = Running, ""
 	default:
-		s.task.Phase, s.task.Message = Waiting, "its pod is starting"
+		s.task.Phase, s.task.Message = Waiting, starting
 		if reason, stuck := kube.PodReason(pod); stuck {
 			s.task.Message = reason
 		}
@@ -204,34 +203,25 @@ func mainStatus(pod *corev1.Pod) *corev1.ContainerStatus {
 	return nil
 }
 
-// lastPod is the pod of a task's last attempt: of node "wf.task" itself, or of the highest "wf.task(n)".
-func lastPod(node string, pods map[string]*corev1.Pod) *corev1.Pod {
-	last, best := pods[node], -1
+// starting is what there is to say of a pod that is on its way.
+const starting = "its pod is starting"
+
+// lastPod is the pod of a task's last attempt, and which attempt that is, counted from one:
+// the pod of node "wf.task" itself, or of the highest "wf.task(n)".
+func lastPod(node string, pods map[string]*corev1.Pod) (last *corev1.Pod, attempt int) {
+	if pod := pods[node]; pod != nil {
+		return pod, 1
+	}
 	for name, pod := range pods {
-		if n, ok := attemptNumber(node, name); ok && n > best {
-			last, best = pod, n
+		rest, ok := strings.CutPrefix(name, node+"(")
+		if !ok {
+			continue
+		}
+		if n, err := strconv.Atoi(strings.TrimSuffix(rest, ")")); err == nil && n+1 > attempt {
+			last, attempt = pod, n+1
 		}
 	}
-	return last
-}
-
-func attemptsOf(node string, pods map[string]*corev1.Pod) int {
-	n := 0
-	for name := range pods {
-		if _, ok := attemptNumber(node, name); ok || name == node {
-			n++
-		}
-	}
-	return n
-}
-
-func attemptNumber(node, name string) (int, bool) {
-	rest, ok := strings.CutPrefix(name, node+"(")
-	if !ok {
-		return 0, false
-	}
-	n, err := strconv.Atoi(strings.TrimSuffix(rest, ")"))
-	return n, err == nil
+	return last, attempt
 }
 
 func nodePhase(p wfv1.NodePhase) Phase {
