@@ -102,6 +102,19 @@ func TestDiff(t *testing.T) {
 	}
 }
 
+func TestFieldString(t *testing.T) {
+	t.Parallel()
+	for want, f := range map[string]kube.Field{
+		`data.k: "v" -> "w"`:    {Path: "data.k", Old: `"v"`, New: `"w"`},
+		`data.k: "w" (new)`:     {Path: "data.k", New: `"w"`},
+		`data.k: "v" (removed)`: {Path: "data.k", Old: `"v"`},
+	} {
+		if got := f.String(); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
+
 func TestApplyKeepsSecrets(t *testing.T) {
 	t.Parallel()
 	s := newAPIServer(t)

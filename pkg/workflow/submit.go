@@ -2,6 +2,7 @@ package workflow
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -122,10 +123,11 @@ func submitError(wf *wfv1.Workflow, namespace string, err error) error {
 
 // isNamespace tells a missing namespace from a missing kind.
 func isNamespace(err error) bool {
-	if s, ok := err.(apierrors.APIStatus); ok && s.Status().Details != nil { //nolint:errorlint // it comes unwrapped
-		return s.Status().Details.Kind == "namespaces"
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || status.Status().Details == nil {
+		return false
 	}
-	return false
+	return status.Status().Details.Kind == "namespaces"
 }
 
 // Stop ends a run's pods; the workflow stays, failed, for its logs.

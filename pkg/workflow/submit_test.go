@@ -133,6 +133,17 @@ func TestSubmitErrors(t *testing.T) {
 			t.Errorf("Submit to a cluster without Argo = %v (code %d)", err, exit.CodeOf(err))
 		}
 	})
+	t.Run("NoNamespace", func(t *testing.T) {
+		t.Parallel()
+		c := newCluster(nil)
+		c.argo.PrependReactor("create", "workflows", func(clienttesting.Action) (bool, runtime.Object, error) {
+			return true, nil, apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, namespace)
+		})
+		_, err := workflow.Submit(t.Context(), c, namespace, flow(image, "true", "true"))
+		if err == nil || strings.Contains(err.Error(), "Argo") || !strings.Contains(err.Error(), `namespaces "fabric" not found`) {
+			t.Errorf("Submit to a namespace that is not there = %v; Argo must not be blamed", err)
+		}
+	})
 	t.Run("Away", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {

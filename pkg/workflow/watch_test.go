@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"github.com/google/go-cmp/cmp"
 
 	"pivt.io/pivt/pkg/exit"
@@ -275,6 +276,26 @@ func TestWatchSilent(t *testing.T) {
 		}
 		if last := s.lines[len(s.lines)-1]; !strings.Contains(last, "has not touched the workflow since") {
 			t.Errorf("told: %q; want a note that nothing moves", s.lines)
+		}
+	})
+}
+
+// TestWatchOffloaded is about controllers that keep the nodes in a database.
+func TestWatchOffloaded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(nil)
+		run, err := workflow.Submit(t.Context(), c, namespace, flow(image, "true", "true"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		wf := c.workflows(t)[0]
+		wf.Status.Phase, wf.Status.OffloadNodeStatusVersion = wfv1.WorkflowSucceeded, "fnv:1"
+		c.update(t, &wf)
+		s := &story{began: time.Now()}
+		o, err := workflow.Watch(soon(t), c, run, s.tell)
+		if err != nil || o.Phase != workflow.Succeeded || len(s.lines) != 1 || !strings.Contains(s.lines[0], "in a database") {
+			t.Errorf("Watch = %s, %v; told %q; want the end of the whole and why there is no more", o.Phase, err, s.lines)
 		}
 	})
 }
