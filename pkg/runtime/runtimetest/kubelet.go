@@ -171,7 +171,7 @@ func (c *Cluster) pull(ctx context.Context, p *livePod, image string, of func(*c
 		})
 	}
 	if strings.ToLower(image) != image {
-		say("InvalidImageName", fmt.Sprintf("Failed to apply default image tag %q: couldn't parse image name: repository name must be lowercase", image))
+		say("InvalidImageName", fmt.Sprintf("Failed to apply default image tag %q: couldn't parse image name %q: invalid reference format: repository name must be lowercase", image, image))
 		return nil, false
 	}
 	for ctx.Err() == nil {
