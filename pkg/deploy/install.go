@@ -42,7 +42,7 @@ func (d *Deployment) Install(ctx context.Context) ([]Change, error) {
 	if err != nil {
 		return changes, err
 	}
-	material, made, err := d.keys()
+	material, made, err := d.keys(ctx)
 	changes = append(changes, made...)
 	if err != nil {
 		return changes, err
@@ -104,8 +104,12 @@ func (d *Deployment) requireArgo(ctx context.Context) error {
 	return nil
 }
 
-func (d *Deployment) keys() (*pki.Material, []Change, error) {
+func (d *Deployment) keys(ctx context.Context) (*pki.Material, []Change, error) {
 	step := d.Report.Start("keys and certificates")
+	if err := d.sameCAs(ctx); err != nil {
+		step.Fail(err)
+		return nil, nil, err
+	}
 	made, err := pki.Ensure(d.CryptoDir, d.Network, pki.Options{Now: d.Now})
 	if err != nil {
 		step.Fail(err)
@@ -198,10 +202,8 @@ func (d *Deployment) release(ctx context.Context) ([]Change, error) {
 // populate waits for the nodes while both flows run.
 func (d *Deployment) populate(ctx context.Context) ([]Change, error) {
 	g, flowCtx := errgroup.WithContext(ctx)
-	nodesCtx, cancelNodes := context.WithCancel(flowCtx)
-	defer cancelNodes()
 	results := make([][]Change, 2)
-	g.Go(func() error { return d.waitNodes(nodesCtx) })
+	g.Go(func() error { return d.waitNodes(flowCtx) })
 	for i, f := range []Flow{ChannelFlow, ChaincodeFlow} {
 		g.Go(func() error {
 			var err error
@@ -216,13 +218,22 @@ func (d *Deployment) populate(ctx context.Context) ([]Change, error) {
 func (d *Deployment) waitNodes(ctx context.Context) error {
 	step := d.Report.Start("nodes")
 	last, err := d.Kube.WaitReady(ctx, labelPartOf+"="+network.Release, func(s kube.State) { step.Update(nodesSentence(s)) })
-	if err != nil {
-		err = fmt.Errorf("waiting for nodes (%s): %w", nodesSentence(last), err)
+	switch {
+	case err != nil && abandoned(ctx):
+		step.Warn(nodesSentence(last) + "; no longer watched")
+		return err
+	case err != nil:
 		step.Fail(err)
 		return err
 	}
 	step.Done(fmt.Sprintf("%d ready", len(last.Workloads)))
 	return nil
+}
+
+// abandoned reports whether ctx ended because something beside it failed, which is what the
+// run ends with: to call this a failure, too, would hide the one that counts.
+func abandoned(ctx context.Context) bool {
+	return errors.Is(ctx.Err(), context.Canceled) && !errors.Is(context.Cause(ctx), context.Canceled)
 }
 
 // nodesSentence says how many nodes are ready, and of one that is not, why.
