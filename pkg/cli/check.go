@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -56,7 +55,7 @@ func (g *globals) check(ctx context.Context, s *State, pre bool) ([]check.Result
 	if err != nil {
 		return nil, err
 	}
-	results := []check.Result{{Category: "files", Title: "the files are valid", OK: true, Detail: strings.TrimPrefix(summarize(in.network).sentence(), "valid: ")}}
+	results := []check.Result{{Category: "files", Title: "the files are valid", OK: true, Detail: summarize(in.network).counts()}}
 	for _, w := range in.warnings {
 		results = append(results, check.Result{Category: "files", Title: w.String(), Warning: true})
 	}

@@ -43,7 +43,7 @@ func (g *globals) load(s *State) (*inputs, error) {
 	in := &inputs{network: n, values: values, warnings: problems.Warnings()}
 	if !g.quiet && g.output != outputJSON {
 		for _, w := range in.warnings {
-			fmt.Fprintf(s.Stderr, "Warning: %s\n", w)
+			fmt.Fprintln(s.Stderr, w)
 		}
 	}
 	return in, nil

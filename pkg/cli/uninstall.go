@@ -34,7 +34,7 @@ Exit status: 0 done or nothing to do; 1 failed; 2 wrong usage, or not confirmed.
 			if err != nil {
 				return err
 			}
-			lost := fmt.Sprintf("the network in namespace %s: %s", d.Kube.Namespace(), summarize(d.Network).sentence())
+			lost := fmt.Sprintf("the network in namespace %s: %s", d.Kube.Namespace(), summarize(d.Network).counts())
 			if o.DeleteData {
 				lost += ", WITH its ledgers"
 			}

@@ -68,7 +68,11 @@ func summarize(n *network.Network) summary {
 }
 
 func (s summary) sentence() string {
-	return fmt.Sprintf("valid: %s with %s, %s, %s, %s; Fabric %s",
+	return "valid: " + s.counts()
+}
+
+func (s summary) counts() string {
+	return fmt.Sprintf("%s with %s, %s, %s, %s; Fabric %s",
 		count(s.PeerOrgs, "peer org"), count(s.Peers, "peer"), count(s.Orderers, "orderer"),
 		count(s.Channels, "channel"), count(s.Chaincodes, "chaincode"), s.Fabric)
 }
