@@ -36,22 +36,12 @@ func (d *Deployment) RunFlow(ctx context.Context, f Flow, include []string) ([]C
 		step.Fail(err)
 		return nil, err
 	}
-	run, err := workflow.Submit(ctx, d.Kube, d.Kube.Namespace(), manifest)
-	if err != nil {
-		step.Fail(err)
-		return nil, err
-	}
-	step.Update("workflow " + run.Name)
-	outcome, err := workflow.Watch(ctx, d.Kube, run, func(e workflow.Event) {
-		if e.Task == nil || e.Task.Phase != workflow.Skipped { // what need not be done is no news
-			step.Update(e.String())
-		}
-	})
-	if err == nil {
-		err = workflow.Explain(outcome)
-	}
+	outcome, err := d.follow(ctx, f, manifest, step)
 	changes := flowChanges(f, subjects, outcome)
 	switch {
+	case err != nil && abandoned(ctx):
+		step.Warn("no longer watched")
+		return changes, err
 	case err != nil:
 		step.Fail(err)
 		return changes, err
@@ -61,6 +51,28 @@ func (d *Deployment) RunFlow(ctx context.Context, f Flow, include []string) ([]C
 		step.Done(sentence(outcome))
 	}
 	return changes, nil
+}
+
+// follow submits a workflow and watches it to its end.
+func (d *Deployment) follow(ctx context.Context, f Flow, manifest []byte, step Step) (workflow.Outcome, error) {
+	run, err := workflow.Submit(ctx, d.Kube, d.Kube.Namespace(), manifest)
+	if err != nil {
+		return workflow.Outcome{}, err
+	}
+	step.Update("workflow " + run.Name)
+	explained := func(err error) error { return err }
+	if f == ChaincodeFlow {
+		explained = d.followChaincodes(ctx, step.Update).stop
+	}
+	outcome, err := workflow.Watch(ctx, d.Kube, run, func(e workflow.Event) {
+		if e.Task == nil || e.Task.Phase != workflow.Skipped { // what need not be done is no news
+			step.Update(e.String())
+		}
+	})
+	if err == nil {
+		err = workflow.Explain(outcome)
+	}
+	return outcome, explained(err)
 }
 
 func title(f Flow, subjects []subject) string {

@@ -313,6 +313,9 @@ func TestInstallFails(t *testing.T) {
 			if tc.failed != "" && !slices.Contains(s.words(), tc.failed+" failed") {
 				t.Errorf("%s\nno failed step %q in %q", tc.reason, tc.failed, s.words())
 			}
+			if failed := len(s.words()) - len(slices.DeleteFunc(s.words(), func(w string) bool { return strings.HasSuffix(w, " failed") })); failed != 1 && tc.failed != "" {
+				t.Errorf("%s\n%d steps failed in %q; what was only given up is not a failure", tc.reason, failed, s.words())
+			}
 			if last := s.began[len(s.began)-1]; tc.lastStep != "" && last != tc.lastStep {
 				t.Errorf("%s\nstep %q was begun after it", tc.reason, last)
 			}
@@ -427,4 +430,23 @@ func ExampleChanged() {
 	// Output:
 	// false
 	// true
+}
+
+// TestInstallTellsWhyChaincodeIsAway has a step that waited in vain for a chaincode whose image
+// cannot be pulled.
+func TestInstallTellsWhyChaincodeIsAway(t *testing.T) {
+	t.Parallel()
+	b := newBringUp(t)
+	b.mustInstall()
+	b.cluster.Undo("smoke-basic")
+	b.cluster.FailTask("smoke-basic", deploytest.TaskFailure{ExitCode: 75, Message: "no answer in time"})
+	b.cluster.Put("pods", namespace, map[string]any{
+		"metadata": map[string]any{"name": "basic-x", "labels": map[string]any{"app.kubernetes.io/component": "chaincode", "pivt.io/node": "hlf-peer--karga--peer0"}},
+		"status": map[string]any{"phase": "Pending", "containerStatuses": []any{map[string]any{
+			"name": "chaincode", "state": map[string]any{"waiting": map[string]any{"reason": "ImagePullBackOff", "message": "no such image"}}}}},
+	})
+	_, _, err := b.install(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "no answer in time; pod/basic-x of hlf-peer--karga--peer0: ") || !strings.Contains(err.Error(), "no such image") {
+		t.Errorf("%v: does not say why there was no answer", err)
+	}
 }

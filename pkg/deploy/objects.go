@@ -20,6 +20,8 @@ const (
 	labelOrg       = "pivt.io/org"
 	labelNode      = "pivt.io/node"
 	managedBy      = "pivt"
+	// chaincodePods selects what peers' launchers make.
+	chaincodePods = "app.kubernetes.io/component=chaincode"
 )
 
 // Objects makes the Secrets with the keys that pods need, and the ConfigMap with every
