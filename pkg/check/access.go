@@ -16,6 +16,8 @@ type Access struct {
 	Kube     *kube.Client
 	Network  *network.Network
 	Material *pki.Material
+	// Dial connects to a node by its address in the cluster; nil means by port-forward.
+	Dial func(ctx context.Context, address string) (net.Conn, error)
 }
 
 // AsClient and AsAdmin choose whose keys sign.
@@ -56,12 +58,11 @@ func (a *Access) identity(o *network.Org, admin bool) (fabric.Identity, error) {
 
 func (a *Access) endpoint(n *network.Node) fabric.Endpoint {
 	public := a.Material.Orgs[n.Org.Name].Public
-	return fabric.Endpoint{
-		Address:    n.Address(),
-		ServerName: n.Name(),
-		Roots:      [][]byte{public.TLSRoots()},
-		Dial: func(ctx context.Context, _ string) (net.Conn, error) {
+	dial := a.Dial
+	if dial == nil {
+		dial = func(ctx context.Context, _ string) (net.Conn, error) {
 			return a.Kube.Forward(ctx, n.Pod(), n.Port())
-		},
+		}
 	}
+	return fabric.Endpoint{Address: n.Address(), ServerName: n.Name(), Roots: [][]byte{public.TLSRoots()}, Dial: dial}
 }

@@ -5,10 +5,15 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"pivt.io/pivt/pkg/exit"
 	"pivt.io/pivt/pkg/kube"
 	"pivt.io/pivt/pkg/network"
 	"pivt.io/pivt/pkg/pki"
@@ -33,14 +38,21 @@ const soon = 30 * 24 * time.Hour
 
 // Pre answers what must hold before install: the cluster and the rights in it.
 func Pre(ctx context.Context, k *kube.Client) []Result {
-	return append([]Result{cluster(ctx, k), argo(ctx, k)}, permissions(ctx, k)...)
+	first := cluster(ctx, k)
+	if !first.OK { // it would only be said three times
+		return []Result{first}
+	}
+	return []Result{first, argo(ctx, k), permissions(ctx, k)}
 }
 
 func cluster(ctx context.Context, k *kube.Client) Result {
 	r := Result{Category: "cluster", Title: "the API server answers"}
 	v, err := k.ServerVersion(ctx)
 	if err != nil {
-		r.Detail, r.Hint = err.Error(), "choose another cluster with --context or --kubeconfig"
+		r.Detail, r.Hint = err.Error(), exit.HintOf(err)
+		if r.Hint == "" {
+			r.Hint = "choose another cluster with --context or --kubeconfig"
+		}
 		return r
 	}
 	r.OK, r.Detail = true, "Kubernetes "+v.GitVersion
@@ -62,46 +74,78 @@ func argo(ctx context.Context, k *kube.Client) Result {
 	return r
 }
 
-// needed are the rights install uses, beside those Helm needs for the chart's objects.
+// needed are the rights that install uses, Helm's part of it included.
 func needed() []kube.Access {
-	return []kube.Access{
-		{Verb: "patch", Resource: "secrets"},
+	all := []kube.Access{
+		{Verb: "get", Resource: "secrets"},
+		{Verb: "list", Resource: "secrets"},
 		{Verb: "create", Resource: "secrets"},
+		{Verb: "update", Resource: "secrets"},
+		{Verb: "patch", Resource: "secrets"},
+		{Verb: "get", Resource: "configmaps"},
 		{Verb: "patch", Resource: "configmaps"},
-		{Verb: "create", Group: "apps", Resource: "statefulsets"},
-		{Verb: "create", Resource: "services"},
-		{Verb: "create", Group: "rbac.authorization.k8s.io", Resource: "roles"},
-		{Verb: "create", Group: "networking.k8s.io", Resource: "networkpolicies"},
-		{Verb: "create", Group: "argoproj.io", Resource: "workflows"},
-		{Verb: "watch", Group: "argoproj.io", Resource: "workflows"},
+		{Verb: "list", Group: "apps", Resource: "statefulsets"},
+		{Verb: "watch", Group: "apps", Resource: "statefulsets"},
+		{Verb: "list", Resource: "pods"},
+		{Verb: "watch", Resource: "pods"},
 		{Verb: "create", Resource: "pods", Subresource: "portforward"},
+		{Verb: "create", Group: "argoproj.io", Resource: "workflows"},
+		{Verb: "list", Group: "argoproj.io", Resource: "workflows"},
+		{Verb: "watch", Group: "argoproj.io", Resource: "workflows"},
 	}
+	for _, made := range []kube.Access{
+		{Resource: "services"}, {Resource: "serviceaccounts"},
+		{Group: "apps", Resource: "statefulsets"},
+		{Group: "policy", Resource: "poddisruptionbudgets"},
+		{Group: "rbac.authorization.k8s.io", Resource: "roles"},
+		{Group: "rbac.authorization.k8s.io", Resource: "rolebindings"},
+		{Group: "networking.k8s.io", Resource: "networkpolicies"},
+	} {
+		for _, made.Verb = range []string{"get", "create", "patch", "delete"} {
+			all = append(all, made)
+		}
+	}
+	return all
 }
 
-func permissions(ctx context.Context, k *kube.Client) []Result {
+func permissions(ctx context.Context, k *kube.Client) Result {
+	r := Result{Category: "permissions", Title: "you may install in namespace " + k.Namespace()}
+	all := needed()
+	_, err := k.Core().CoreV1().Namespaces().Get(ctx, k.Namespace(), metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		all = append(all, kube.Access{Verb: "create", Resource: "namespaces", ClusterWide: true})
+	}
 	var missing []string
-	for _, a := range needed() {
+	for _, a := range all {
 		ok, err := k.Can(ctx, a)
 		if err != nil {
-			return []Result{{Category: "permissions", Title: "you may install in namespace " + k.Namespace(), Detail: err.Error()}}
+			r.Detail, r.Hint = err.Error(), exit.HintOf(err)
+			return r
 		}
 		if !ok {
 			missing = append(missing, a.String())
 		}
 	}
-	r := Result{Category: "permissions", Title: "you may install in namespace " + k.Namespace(), OK: len(missing) == 0}
-	if !r.OK {
-		r.Detail = fmt.Sprintf("missing: %v", missing)
+	if r.OK = len(missing) == 0; !r.OK {
+		r.Detail = "missing: " + strings.Join(missing, ", ")
 		r.Hint = "ask for a Role with these verbs in the namespace"
+		if slices.Contains(missing, "create namespaces") {
+			r.Hint = "ask for the namespace, and for a Role in it with the other verbs that are missing"
+		}
 	}
-	return []Result{r}
+	return r
 }
 
 // Certificates answers how long the nodes' certificates last.
 func Certificates(n *network.Network, m *pki.Material, now time.Time) []Result {
 	var out []Result
 	for _, node := range n.Nodes() {
-		nm := m.Orgs[node.Org.Name].Nodes[node.Hostname]
+		om := m.Orgs[node.Org.Name]
+		if om == nil || om.Nodes[node.Hostname] == nil {
+			out = append(out, Result{Category: "certificates", Title: node.CommonName + " has certificates", Detail: "there are none", Hint: "pivt crypto generate"})
+			continue
+		}
+		nm := om.Nodes[node.Hostname]
 		for _, c := range []struct {
 			what string
 			pem  []byte
@@ -147,8 +191,11 @@ func expiry(title string, data []byte, now time.Time) (Result, bool) {
 func (s *Status) Results() []Result {
 	var out []Result
 	for _, n := range s.Nodes {
-		out = append(out, Result{Category: "nodes", Title: n.Name + " is ready", OK: n.Ready, Detail: n.Reason,
-			Hint: hint(n.Ready, "kubectl -n "+s.Namespace+" describe pod "+n.Name+"-0")})
+		cure := "kubectl -n " + s.Namespace + " describe pod " + n.Name + "-0"
+		if n.Reason == notInstalled {
+			cure = "pivt install"
+		}
+		out = append(out, Result{Category: "nodes", Title: n.Name + " is ready", OK: n.Ready, Detail: n.Reason, Hint: hint(n.Ready, cure)})
 	}
 	for _, c := range s.Channels {
 		joined := 0
@@ -157,8 +204,8 @@ func (s *Status) Results() []Result {
 				joined++
 			}
 		}
-		ok := c.Height > 0 && joined == len(c.Peers)
-		out = append(out, Result{Category: "channels", Title: fmt.Sprintf("%s has all %d peers", c.Name, len(c.Peers)), OK: ok,
+		ok := c.complete()
+		out = append(out, Result{Category: "channels", Title: fmt.Sprintf("%s has %s", c.Name, peersOf(len(c.Peers))), OK: ok,
 			Detail: detail(c.Reason, ok, fmt.Sprintf("%d joined", joined)), Hint: hint(ok, "pivt channel apply "+c.Name)})
 	}
 	for _, c := range s.Chaincodes {
@@ -166,6 +213,13 @@ func (s *Status) Results() []Result {
 			Hint: hint(c.Ready, "pivt chaincode install "+c.Name)})
 	}
 	return out
+}
+
+func peersOf(n int) string {
+	if n == 1 {
+		return "its peer"
+	}
+	return fmt.Sprintf("all %d peers", n)
 }
 
 func hint(ok bool, h string) string {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"sort"
-	"strconv"
 	"sync"
 	"time"
 
@@ -64,6 +63,9 @@ type Chaincode struct {
 	Reason    string   `json:"reason,omitempty"`
 }
 
+// notInstalled is the reason of a node that the cluster does not know.
+const notInstalled = "not installed"
+
 // askTimeout bounds one question to one node.
 const askTimeout = 10 * time.Second
 
@@ -76,11 +78,12 @@ func Collect(ctx context.Context, a *Access) (*Status, error) {
 		return nil, err
 	}
 	up := s.nodes(a, state)
+	stuck := a.stuckChaincodes(ctx)
 	var mu sync.Mutex
 	var g errgroup.Group
 	for i, ch := range a.Network.Channels {
 		g.Go(func() error {
-			channel, chaincodes := a.channel(ctx, ch, up)
+			channel, chaincodes := a.channel(ctx, ch, up, stuck)
 			mu.Lock()
 			defer mu.Unlock()
 			s.Channels[i] = channel
@@ -109,7 +112,7 @@ func (s *Status) nodes(a *Access, state kube.State) (up map[string]bool) {
 		w, ok := found[n.Name()]
 		reason := w.Reason
 		if !ok {
-			reason = "not installed"
+			reason = notInstalled
 		}
 		up[n.Name()] = w.Ready
 		s.Nodes = append(s.Nodes, Node{Name: n.Name(), Kind: string(n.Org.Kind), Org: n.Org.Name, Ready: w.Ready, Reason: reason})
@@ -124,13 +127,8 @@ func (s *Status) complete() bool {
 		}
 	}
 	for _, c := range s.Channels {
-		if c.Height == 0 {
+		if !c.complete() {
 			return false
-		}
-		for _, p := range c.Peers {
-			if !p.Joined {
-				return false
-			}
 		}
 	}
 	for _, c := range s.Chaincodes {
@@ -141,8 +139,12 @@ func (s *Status) complete() bool {
 	return true
 }
 
+func (c Channel) complete() bool {
+	return c.Height > 0 && !slices.ContainsFunc(c.Peers, func(p ChannelPeer) bool { return !p.Joined })
+}
+
 // channel asks the orderers for the channel's height, and every peer about itself.
-func (a *Access) channel(ctx context.Context, ch *network.Channel, up map[string]bool) (Channel, []Chaincode) {
+func (a *Access) channel(ctx context.Context, ch *network.Channel, up map[string]bool, stuck []stuckPod) (Channel, []Chaincode) {
 	out := Channel{Name: ch.Name}
 	out.Height, out.Reason = a.height(ctx, ch, up)
 	views := a.peers(ctx, ch, up)
@@ -159,7 +161,7 @@ func (a *Access) channel(ctx context.Context, ch *network.Channel, up map[string
 	for _, cc := range a.Network.Chaincodes {
 		for _, on := range cc.Channels {
 			if on.Channel == ch && cc.Image != "" {
-				chaincodes = append(chaincodes, a.chaincode(ctx, cc, on, views))
+				chaincodes = append(chaincodes, a.chaincode(ctx, cc, on, views, stuck))
 			}
 		}
 	}
@@ -246,69 +248,4 @@ func (a *Access) ordererHeight(ctx context.Context, n *network.Node, ch *network
 		return 0, err
 	}
 	return block.GetHeader().GetNumber() + 1, nil
-}
-
-// committed asks the first peer of the channel that answers.
-func (a *Access) committed(ctx context.Context, channel, name string, views []peerView) (*fabric.Committed, error) {
-	err := errors.New("no peer of the channel answers")
-	for _, v := range views {
-		if v.self == nil {
-			continue
-		}
-		var d *fabric.Committed
-		if d, err = a.askCommitted(ctx, v.node, channel, name); err == nil || errors.Is(err, fabric.ErrNotDefined) {
-			return d, err
-		}
-	}
-	return nil, err
-}
-
-func (a *Access) askCommitted(ctx context.Context, n *network.Node, channel, name string) (*fabric.Committed, error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	p, err := a.Peer(n, AsClient)
-	if err != nil {
-		return nil, err
-	}
-	defer p.Close()
-	return p.Committed(ctx, channel, name)
-}
-
-func (a *Access) chaincode(ctx context.Context, cc *network.Chaincode, on *network.ChaincodeChannel, views []peerView) Chaincode {
-	out := Chaincode{Name: cc.Name, Channel: on.Channel.Name, Approved: []string{}, Installed: []string{}}
-	d, err := a.committed(ctx, on.Channel.Name, cc.Name, views)
-	switch {
-	case errors.Is(err, fabric.ErrNotDefined):
-		out.Reason = "not committed"
-		return out
-	case err != nil:
-		out.Reason = err.Error()
-		return out
-	}
-	out.Version, out.Sequence = d.Version, d.Sequence
-	for _, o := range on.Channel.Orgs {
-		if d.Approvals[o.MSPID] {
-			out.Approved = append(out.Approved, o.Name)
-		}
-	}
-	// What gossip calls the version of a chaincode is the sequence of its definition.
-	sequence := strconv.FormatInt(d.Sequence, 10)
-	missing := 0
-	for _, v := range views {
-		switch {
-		case !slices.Contains(cc.Orgs, v.node.Org):
-		case v.self != nil && v.self.Chaincodes[cc.Name] == sequence:
-			out.Installed = append(out.Installed, v.node.Name())
-		default:
-			missing++
-		}
-	}
-	switch {
-	case d.Version != cc.Version:
-		out.Reason = fmt.Sprintf("the files ask for version %s", cc.Version)
-	case missing > 0:
-		out.Reason = fmt.Sprintf("%d peers cannot run it yet", missing)
-	}
-	out.Ready = out.Reason == ""
-	return out
 }

@@ -440,11 +440,9 @@ func TestInstallTellsWhyChaincodeIsAway(t *testing.T) {
 	b.mustInstall()
 	b.cluster.Undo("smoke-basic")
 	b.cluster.FailTask("smoke-basic", deploytest.TaskFailure{ExitCode: 75, Message: "no answer in time"})
-	b.cluster.Put("pods", namespace, map[string]any{
-		"metadata": map[string]any{"name": "basic-x", "labels": map[string]any{"app.kubernetes.io/component": "chaincode", "pivt.io/node": "hlf-peer--karga--peer0"}},
-		"status": map[string]any{"phase": "Pending", "containerStatuses": []any{map[string]any{
-			"name": "chaincode", "state": map[string]any{"waiting": map[string]any{"reason": "ImagePullBackOff", "message": "no such image"}}}}},
-	})
+	b.cluster.Put("pods", namespace, map[string]any{"phase": "Pending", "containerStatuses": []any{map[string]any{
+		"name": "chaincode", "state": map[string]any{"waiting": map[string]any{"reason": "ImagePullBackOff", "message": "no such image"}}}}},
+		map[string]any{"name": "basic-x", "labels": map[string]any{"app.kubernetes.io/component": "chaincode", "pivt.io/node": "hlf-peer--karga--peer0"}})
 	_, _, err := b.install(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "no answer in time; pod/basic-x of hlf-peer--karga--peer0: ") || !strings.Contains(err.Error(), "no such image") {
 		t.Errorf("%v: does not say why there was no answer", err)

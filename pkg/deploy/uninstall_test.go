@@ -40,7 +40,7 @@ func (b *bringUp) strangers() {
 		"configmaps":             {{"name": "kube-root-ca.crt"}},
 	} {
 		for _, meta := range o {
-			b.cluster.Put(resource, namespace, map[string]any{"metadata": meta})
+			b.cluster.Put(resource, namespace, nil, meta)
 		}
 	}
 }

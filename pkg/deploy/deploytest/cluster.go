@@ -195,9 +195,16 @@ func (c *Cluster) Delete(resource, namespace, name string) {
 }
 
 // Put stores an object of the core group, as somebody with kubectl would.
-func (c *Cluster) Put(resource, namespace string, o object) {
+func (c *Cluster) Put(resource, namespace string, status, metadata map[string]any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	name := o["metadata"].(object)["name"].(string)
-	c.store("ADDED", "api/v1/namespaces/"+namespace+"/"+resource+"/"+name, o)
+	path := "api/v1/namespaces/" + namespace + "/" + resource
+	if resource == "namespaces" {
+		path = "api/v1/namespaces"
+	}
+	o := object{"metadata": metadata}
+	if status != nil {
+		o["status"] = status
+	}
+	c.store("ADDED", path+"/"+metadata["name"].(string), o)
 }
