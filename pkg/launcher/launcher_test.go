@@ -204,28 +204,6 @@ func TestRunLongLines(t *testing.T) {
 	}
 }
 
-// TestRunUnread is the peer that has stopped reading: the launcher must not hang with it.
-func TestRunUnread(t *testing.T) {
-	t.Parallel()
-	c := cluster(t, func(ctx context.Context, c runtimetest.Container) int {
-		for ctx.Err() == nil {
-			fmt.Fprintln(c.Output, strings.Repeat("x", 1<<10))
-		}
-		return 0
-	})
-	p := newPeer(t, c)
-	durable, err := p.install(imagePackage())
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := p.launch(durable, info(), false)
-	c.AwaitRunning()
-	if err := r.stop(); errors.Is(err, errKilled) {
-		t.Error(err)
-	}
-	awaitEmpty(c)
-}
-
 // TestRunPeerKilled is the peer that dies without a word: nobody signals the launcher.
 func TestRunPeerKilled(t *testing.T) {
 	t.Parallel()

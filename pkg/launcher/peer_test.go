@@ -242,8 +242,9 @@ func info() launchInfo {
 // process is a running chaincode as the peer sees it.
 type process struct {
 	*peer
-	cmd   *exec.Cmd
-	ended chan error
+	cmd    *exec.Cmd
+	stderr io.ReadCloser
+	ended  chan error
 }
 
 // launch starts run, reading its standard error unless it is told not to.
@@ -263,7 +264,7 @@ func (p *peer) launch(durable string, in launchInfo, read bool) *process {
 	if err := cmd.Start(); err != nil {
 		p.t.Fatal(err)
 	}
-	r := &process{peer: p, cmd: cmd, ended: make(chan error, 1)}
+	r := &process{peer: p, cmd: cmd, stderr: stderr, ended: make(chan error, 1)}
 	go func() {
 		if read {
 			p.read(stderr) // Fabric waits for its end first

@@ -155,8 +155,8 @@ func TestRunFails(t *testing.T) {
 			want:    "does not run after 200ms: FailedCreatePodSandBox: no IP addresses available in range",
 		},
 		"ExitsAtOnce": {
-			reason: "The last line of a crashed chaincode is the reason; its log has it all.",
-			cluster: runtimetest.Options{Images: images(func(_ context.Context, c runtimetest.Container) int {
+			reason: "The last line of a crashed chaincode is the reason; its log has it all, however long the kubelet takes.",
+			cluster: runtimetest.Options{LogDelay: 2 * lastWords, Images: images(func(_ context.Context, c runtimetest.Container) int {
 				fmt.Fprintln(c.Output, "starting")
 				fmt.Fprint(c.Output, "panic: no address")
 				return 2
@@ -201,7 +201,12 @@ func TestRunFails(t *testing.T) {
 
 func TestRunQuota(t *testing.T) {
 	t.Parallel()
-	c := runtimetest.New(t, runtimetest.Options{Images: images(serve), Pods: 1})
+	slow := func(ctx context.Context, c runtimetest.Container) int {
+		<-ctx.Done()
+		time.Sleep(200 * time.Millisecond) // its pod counts until it has ended
+		return 0
+	}
+	c := runtimetest.New(t, runtimetest.Options{Images: images(slow), Pods: 1})
 	first := start(t, c, chaincode("basic_1.0"), Options{})
 	kept := c.AwaitRunning()
 	other := chaincode("other_1.0")

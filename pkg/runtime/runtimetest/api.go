@@ -292,6 +292,7 @@ func (c *Cluster) serveLog(w http.ResponseWriter, r *http.Request, name string) 
 	}
 	stop := wake(r, c)
 	defer stop()
+	sleep(r.Context(), c.o.LogDelay)
 	c.mu.Lock()
 	p := c.pods[name]
 	switch {

@@ -47,6 +47,8 @@ type Options struct {
 	Pods int
 	// Broken, if given, is the kubelet's reason why it cannot make containers.
 	Broken string
+	// LogDelay is how long the kubelet takes to answer for a log.
+	LogDelay time.Duration
 	// Sandbox, if given, is why the kubelet cannot set up networks for pods.
 	Sandbox string
 }
