@@ -69,7 +69,7 @@ func (c *Client) ServerVersion(ctx context.Context) (*version.Info, error) {
 	}()
 	select {
 	case <-ctx.Done():
-		return nil, fmt.Errorf("asking %s for its version: %w", c.Server(), ctx.Err())
+		return nil, fmt.Errorf("asking %s for its version: %w", c.Server(), context.Cause(ctx))
 	case a := <-done:
 		return a.info, wrap(a.err, "asking %s for its version", c.Server())
 	}

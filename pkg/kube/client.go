@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -134,9 +135,10 @@ func (c *Client) ToRESTMapper() (meta.RESTMapper, error) { return c.mapper, nil 
 func (c *Client) ToRawKubeConfigLoader() clientcmd.ClientConfig { return c.loader }
 
 func configError(err error) error {
+	empty := clientcmd.IsEmptyConfig(err) // which looks at no wrapped error
 	err = exit.With(fmt.Errorf("reading the kubeconfig: %w", err), exit.Invalid)
-	if clientcmd.IsEmptyConfig(err) {
-		return exit.WithHint(err, `no cluster is configured; give --kubeconfig FILE, or make one: "make cluster-up" or "kind create cluster"`)
+	if empty {
+		return exit.WithHint(exit.With(errors.New("the kubeconfig names no cluster"), exit.Invalid), `no cluster is configured; give --kubeconfig FILE, or make one: "make cluster-up" or "kind create cluster"`)
 	}
 	return exit.WithHint(err, `"kubectl config get-contexts" lists the contexts; choose one with --context and --kubeconfig`)
 }

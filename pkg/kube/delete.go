@@ -100,7 +100,7 @@ func (c *Client) waitGone(ctx context.Context, selector string, gvr schema.Group
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return context.Cause(ctx)
 		case <-time.After(retryEvery):
 		}
 	}

@@ -88,7 +88,7 @@ func retry(ctx context.Context, f func() error) error {
 		}
 		select {
 		case <-ctx.Done():
-			return errors.Join(ctx.Err(), err)
+			return fmt.Errorf("%w; last answer: %w", context.Cause(ctx), err)
 		case <-giveUp.C:
 			return fmt.Errorf("the API server has been unavailable for %s: %w", retryFor, err)
 		case <-time.After(retryEvery):

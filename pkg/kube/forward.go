@@ -51,7 +51,7 @@ func (c *Client) Forward(ctx context.Context, pod string, port int) (net.Conn, e
 				_ = a.conn.Close()
 			}
 		}()
-		return nil, fmt.Errorf("connecting to pod/%s port %d: %w", pod, port, ctx.Err())
+		return nil, fmt.Errorf("connecting to pod/%s port %d: %w", pod, port, context.Cause(ctx))
 	}
 }
 

@@ -117,9 +117,9 @@ func notReady(ctx context.Context, selector string, s State) error {
 	var err error
 	switch {
 	case len(s.Workloads) == 0:
-		err = fmt.Errorf("waiting for StatefulSets with labels %s: there are none: %w", selector, ctx.Err())
+		err = fmt.Errorf("waiting for StatefulSets with labels %s: there are none: %w", selector, context.Cause(ctx))
 	default:
-		err = fmt.Errorf("waiting for %d of %d StatefulSets (%s): %w", len(s.Workloads)-s.Ready(), len(s.Workloads), listed(reasons, 3), ctx.Err())
+		err = fmt.Errorf("waiting for %d of %d StatefulSets (%s): %w", len(s.Workloads)-s.Ready(), len(s.Workloads), listed(reasons, 3), context.Cause(ctx))
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		err = exit.WithHint(exit.With(err, exit.TimedOut), fmt.Sprintf(`"kubectl describe pods -l %s" shows more; repeat the command when the cause is cured`, selector))

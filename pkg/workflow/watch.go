@@ -241,6 +241,6 @@ func (w *watcher) interrupted(ctx context.Context) error {
 			waiting = append(waiting, t.Name)
 		}
 	}
-	err := fmt.Errorf("waiting for workflow %s%s: %w", w.run.Name, inBrackets(waiting), ctx.Err())
+	err := fmt.Errorf("waiting for workflow %s%s: %w", w.run.Name, inBrackets(waiting), context.Cause(ctx))
 	return exit.WithHint(err, fmt.Sprintf("the workflow goes on; repeat the command to follow it again, or see it with: kubectl -n %s get workflow %s", w.run.Namespace, w.run.Name))
 }
