@@ -3,12 +3,14 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"pivt.io/pivt/pkg/check"
+	"pivt.io/pivt/pkg/exit"
 	"pivt.io/pivt/pkg/network"
 )
 
@@ -71,7 +73,7 @@ func (o *callOptions) run(ctx context.Context, s *State, g *globals, a *check.Ac
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, o.timeout)
+	ctx, cancel := withTimeout(ctx, o.timeout)
 	defer cancel()
 	p, err := a.Peer(org.Nodes[0], o.admin)
 	if err != nil {
@@ -84,7 +86,11 @@ func (o *callOptions) run(ctx context.Context, s *State, g *globals, a *check.Ac
 	}
 	answer, err := call(ctx, channel, name, function, args...)
 	if err != nil {
-		return fmt.Errorf("%s %s on channel %q: %w", verb, name, channel, err)
+		err = fmt.Errorf("%s %s on channel %q: %w", verb, name, channel, err)
+		if exit.IsTransient(err) || exit.CodeOf(err) == exit.TimedOut {
+			err = exit.WithHint(err, fmt.Sprintf(`"pivt status" shows whether %s and the chaincode are ready`, org.Nodes[0].Name()))
+		}
+		return err
 	}
 	if done, err := g.structured(s.Stdout, "Answer", string(answer)); done || err != nil {
 		return err
@@ -104,6 +110,9 @@ func (o *callOptions) target(n *network.Network, name string) (string, *network.
 	if cc == nil {
 		return "", nil, usageErrorf("chaincode %q is not in the files; known: %s", name, strings.Join(chaincodeNames(n), ", "))
 	}
+	if o.channel != "" && n.Channel(o.channel) == nil {
+		return "", nil, usageErrorf("channel %q is not in the files; known: %s", o.channel, strings.Join(channelNames(n), ", "))
+	}
 	var channels []string
 	for _, on := range cc.Channels {
 		channels = append(channels, on.Channel.Name)
@@ -112,14 +121,13 @@ func (o *callOptions) target(n *network.Network, name string) (string, *network.
 	if channel == "" && len(channels) == 1 {
 		channel = channels[0]
 	}
+	if channel != "" && !slices.Contains(channels, channel) {
+		return "", nil, usageErrorf("chaincode %q is not on channel %q; it is on: %s", name, channel, strings.Join(channels, ", "))
+	}
 	if channel == "" {
 		return "", nil, usageErrorf("chaincode %q is on several channels; choose with --channel: %s", name, strings.Join(channels, ", "))
 	}
-	ch := n.Channel(channel)
-	if ch == nil {
-		return "", nil, usageErrorf("channel %q is not in the files; known: %s", channel, strings.Join(channelNames(n), ", "))
-	}
-	for _, org := range ch.Orgs {
+	for _, org := range n.Channel(channel).Orgs {
 		if (o.org == "" || o.org == org.Name) && len(org.Nodes) > 0 {
 			return channel, org, nil
 		}

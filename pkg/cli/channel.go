@@ -64,7 +64,7 @@ func (g *globals) runFlow(c *cobra.Command, s *State, f deploy.Flow, names []str
 			return usageErrorf("%s %q is not in the files; known: %s", noun, name, strings.Join(known, ", "))
 		}
 	}
-	ctx, cancel := context.WithTimeout(c.Context(), timeout)
+	ctx, cancel := withTimeout(c.Context(), timeout)
 	defer cancel()
 	began := s.Now()
 	changes, err := d.RunFlow(ctx, f, names)

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 
+	"k8s.io/apimachinery/pkg/util/validation"
+
 	"pivt.io/pivt/pkg/exit"
 	"pivt.io/pivt/pkg/kube"
 	"pivt.io/pivt/pkg/network"
@@ -92,6 +94,9 @@ func pathless(err error) error {
 
 // kube connects to the cluster the flags and the kubeconfig choose.
 func (g *globals) kube() (*kube.Client, error) {
+	if wrong := validation.IsDNS1123Label(g.namespace); g.namespace != "" && len(wrong) > 0 {
+		return nil, usageErrorf("namespace %q: Kubernetes takes lower case letters, digits and dashes, at most 63, beginning and ending with a letter or digit", g.namespace)
+	}
 	return kube.New(kube.Options{Kubeconfig: g.kubeconfig, Context: g.context, Namespace: g.namespace})
 }
 

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -39,7 +38,7 @@ Exit status: 0 done or nothing to do; 1 failed; 2 wrong usage or files; 3 the cl
 			if err != nil {
 				return err
 			}
-			ctx, cancel := context.WithTimeout(c.Context(), timeout)
+			ctx, cancel := withTimeout(c.Context(), timeout)
 			defer cancel()
 			began := s.Now()
 			changes, err := d.Install(ctx)

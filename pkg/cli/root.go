@@ -40,7 +40,22 @@ func Run(ctx context.Context, s *State) exit.Code {
 		return exit.OK
 	}
 	printError(s, &g, c, err)
-	return exit.CodeOf(err)
+	return codeOf(c, err)
+}
+
+// codeOf is the exit code of a command. "Try again" is for those who do so by themselves: the
+// workflows that call the hidden commands.
+func codeOf(c *cobra.Command, err error) exit.Code {
+	code := exit.CodeOf(err)
+	for ; c != nil; c = c.Parent() {
+		if c.Hidden {
+			return code
+		}
+	}
+	if code == exit.TryAgain {
+		return exit.Failed
+	}
+	return code
 }
 
 func newRoot(s *State, g *globals) *cobra.Command {
@@ -175,7 +190,7 @@ const maxProblems = 20
 
 func printError(s *State, g *globals, c *cobra.Command, err error) {
 	if g.output == outputJSON {
-		printJSONError(s.Stderr, err)
+		printJSONError(s.Stderr, err, codeOf(c, err))
 		return
 	}
 	var invalid *network.InvalidError
@@ -212,8 +227,8 @@ type jsonError struct {
 	Problems   []string `json:"problems,omitempty"`
 }
 
-func printJSONError(w io.Writer, err error) {
-	e := jsonError{APIVersion: apiVersion, Kind: "Error", Message: err.Error(), Hint: exit.HintOf(err), Code: int(exit.CodeOf(err))}
+func printJSONError(w io.Writer, err error, code exit.Code) {
+	e := jsonError{APIVersion: apiVersion, Kind: "Error", Message: err.Error(), Hint: exit.HintOf(err), Code: int(code)}
 	var invalid *network.InvalidError
 	if errors.As(err, &invalid) {
 		for _, p := range invalid.Problems.Errors() {

@@ -90,17 +90,17 @@ func (s *State) colour(flagOff bool) bool {
 // Interruptible returns a context that the first SIGINT or SIGTERM cancels; the second
 // one ends the process at once, as the signal's default would.
 func Interruptible(parent context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(parent)
+	ctx, cancel := context.WithCancelCause(parent)
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, os.Interrupt, syscall.SIGTERM)
 	go func() {
 		select {
 		case <-c:
 			signal.Stop(c)
-			cancel()
+			cancel(errInterrupted)
 		case <-ctx.Done():
 			signal.Stop(c)
 		}
 	}()
-	return ctx, cancel
+	return ctx, func() { cancel(context.Canceled) }
 }

@@ -75,7 +75,10 @@ func (g *globals) status(ctx context.Context, s *State, a *check.Access, wait ti
 	last := ""
 	for {
 		st, err := check.Collect(ctx, a)
-		if err != nil {
+		switch {
+		case ctx.Err() != nil:
+			return interruptedStatus(ctx, watch)
+		case err != nil:
 			return err
 		}
 		late := !s.Now().Before(deadline)
@@ -102,15 +105,35 @@ func (g *globals) status(ctx context.Context, s *State, a *check.Access, wait ti
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return interruptedStatus(ctx, watch)
 		case <-tick.C:
 		}
 	}
 }
 
+// interruptedStatus is the end of a status that was interrupted, which for --watch is the usual one.
+func interruptedStatus(ctx context.Context, watch bool) error {
+	if err := context.Cause(ctx); !watch || !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
 func (g *globals) printStatus(w io.Writer, st *check.Status) error {
 	if done, err := g.structured(w, "Status", st); done || err != nil {
 		return err
+	}
+	if g.output == outputName {
+		for _, n := range st.Nodes {
+			fmt.Fprintln(w, "node/"+n.Name)
+		}
+		for _, c := range st.Channels {
+			fmt.Fprintln(w, "channel/"+c.Name)
+		}
+		for _, c := range st.Chaincodes {
+			fmt.Fprintf(w, "chaincode/%s/%s\n", c.Channel, c.Name)
+		}
+		return nil
 	}
 	var rows [][]string
 	for _, n := range st.Nodes {
