@@ -74,6 +74,11 @@ func prepareNetwork() error {
 		{"iptables", "-w", "10", "-A", forwardChain, "-s", podCIDR, "-j", "ACCEPT"},
 		{"iptables", "-w", "10", "-A", forwardChain, "-d", podCIDR, "-j", "ACCEPT"},
 		{"iptables", "-w", "10", "-A", "FORWARD", "-j", forwardChain},
+		// The address of a Service that kube-proxy has not seen yet would leave by the machine's default route,
+		// and whoever answers there is not the Service. Dropped, the client's next try finds the rule.
+		{"iptables", "-w", "10", "-t", "mangle", "-N", serviceChain},
+		{"iptables", "-w", "10", "-t", "mangle", "-A", serviceChain, "-d", serviceCIDR, "-j", "DROP"},
+		{"iptables", "-w", "10", "-t", "mangle", "-A", "FORWARD", "-j", serviceChain},
 	} {
 		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
 			return fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, lastLine(string(out)))
@@ -82,8 +87,11 @@ func prepareNetwork() error {
 	return nil
 }
 
-// forwardChain begins like the chains of CNI plugins, so that the sweep takes it for one.
-const forwardChain = "CNI-PIVT-FORWARD"
+// These begin like the chains of CNI plugins, so that the sweep takes them for some.
+const (
+	forwardChain = "CNI-PIVT-FORWARD"
+	serviceChain = "CNI-PIVT-SERVICES"
+)
 
 // prepareCgroups makes the group everything runs in and returns the cgroup.procs file for components.
 func prepareCgroups() (string, error) {
