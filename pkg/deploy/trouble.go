@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -18,6 +19,7 @@ import (
 type trouble struct {
 	cancel context.CancelFunc
 	ended  chan struct{}
+	look   func(context.Context) string
 
 	mu   sync.Mutex
 	text string
@@ -27,17 +29,19 @@ type trouble struct {
 // nothing is told: it is only a help.
 func (d *Deployment) followChaincodes(ctx context.Context, tell func(string)) *trouble {
 	ctx, cancel := context.WithCancel(ctx)
-	t := &trouble{cancel: cancel, ended: make(chan struct{})}
+	t := &trouble{cancel: cancel, ended: make(chan struct{}), look: d.stuckChaincode}
 	go func() {
 		defer close(t.ended)
 		_ = kube.Follow(ctx, kube.Pods(d.Kube.Core(), d.Kube.Namespace(), chaincodePods), kube.Follower{
 			Update: func(pods map[string]metav1.Object) {
 				text := stuckPod(pods)
 				t.mu.Lock()
-				news := text != t.text
-				t.text = text
+				news := text != "" && text != t.text
+				if news { // kept when the launcher takes the pod away, which it soon does
+					t.text = text
+				}
 				t.mu.Unlock()
-				if news && text != "" {
+				if news {
 					tell(text)
 				}
 			},
@@ -50,10 +54,34 @@ func (d *Deployment) followChaincodes(ctx context.Context, tell func(string)) *t
 func (t *trouble) stop(err error) error {
 	t.cancel()
 	<-t.ended
-	if err == nil || t.text == "" || errors.Is(err, context.Canceled) {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return err
+	}
+	if t.text == "" { // a flow may end before the first look
+		ctx, cancel := context.WithTimeout(context.Background(), lastLook)
+		defer cancel()
+		t.text = t.look(ctx)
+	}
+	if t.text == "" {
 		return err
 	}
 	return fmt.Errorf("%w; %s", err, t.text)
+}
+
+// lastLook bounds the look of a flow that has ended.
+const lastLook = 5 * time.Second
+
+// stuckChaincode looks once.
+func (d *Deployment) stuckChaincode(ctx context.Context) string {
+	list, err := d.Kube.Core().CoreV1().Pods(d.Kube.Namespace()).List(ctx, metav1.ListOptions{LabelSelector: chaincodePods})
+	if err != nil {
+		return ""
+	}
+	pods := map[string]metav1.Object{}
+	for i := range list.Items {
+		pods[list.Items[i].Name] = &list.Items[i]
+	}
+	return stuckPod(pods)
 }
 
 // stuckPod is the first pod's reason that seldom cures itself.
