@@ -97,7 +97,8 @@ func TestInterrupt(t *testing.T) {
 	for _, m := range moments {
 		p := s.start("install")
 		ctx, cancel := context.WithTimeout(context.Background(), installTimeout)
-		s.until(ctx, m.name, func() (bool, error) { return m.seen(), nil })
+		// Its first words show that it is there to hear the signal.
+		s.until(ctx, m.name, func() (bool, error) { return p.err.Len() > 0 && m.seen(), nil })
 		cancel()
 		s.must(p.cmd.Process.Signal(syscall.SIGINT))
 		began := time.Now()

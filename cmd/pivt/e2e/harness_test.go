@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -143,7 +144,7 @@ func (s *site) pivt(args ...string) run {
 type process struct {
 	s        *site
 	cmd      *exec.Cmd
-	out, err *bytes.Buffer
+	out, err *output
 	began    time.Time
 	cancel   context.CancelFunc
 	done     chan error
@@ -157,7 +158,7 @@ func (s *site) start(args ...string) *process {
 func (s *site) exec(stdin, program string, args ...string) *process {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), installTimeout)
-	p := &process{s: s, cmd: exec.CommandContext(ctx, program, args...), out: new(bytes.Buffer), err: new(bytes.Buffer), began: time.Now(), cancel: cancel, done: make(chan error, 1)}
+	p := &process{s: s, cmd: exec.CommandContext(ctx, program, args...), out: new(output), err: new(output), began: time.Now(), cancel: cancel, done: make(chan error, 1)}
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = s.dir, p.out, p.err
 	p.cmd.Stdin = strings.NewReader(stdin)
 	if err := p.cmd.Start(); err != nil {
@@ -165,6 +166,30 @@ func (s *site) exec(stdin, program string, args ...string) *process {
 	}
 	go func() { p.done <- p.cmd.Wait() }()
 	return p
+}
+
+// output may be looked at while the process writes it.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+func (o *output) Len() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Len()
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
 }
 
 func (p *process) wait() run {
