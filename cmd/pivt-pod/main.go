@@ -18,7 +18,6 @@ func main() {
 		Args:        os.Args[1:],
 		Env:         os.Getenv,
 		Stderr:      os.Stderr,
-		Root:        "/run/pivt",
 		Termination: "/dev/termination-log",
 	})
 	stop()

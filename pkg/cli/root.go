@@ -103,7 +103,7 @@ Every command may be interrupted and repeated; what is already there is left alo
 			root.AddCommand(c)
 		}
 	}
-	root.AddCommand(pod.Commands(pod.Process{Env: s.Env, Stderr: s.Stderr, Root: "/run/pivt"})...)
+	root.AddCommand(pod.Commands(pod.Process{Env: s.Env, Stderr: s.Stderr})...)
 	completeGlobals(root, g)
 	return root
 }

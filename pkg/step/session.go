@@ -209,25 +209,16 @@ func (s *session) endpoint(node *network.Node, address string) (fabric.Endpoint,
 
 // peer connects to a peer once per step and identity.
 func (s *session) peer(node *network.Node, id fabric.Identity) (*fabric.Peer, error) {
-	e, err := s.endpoint(node, node.Address())
-	if err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	key := node.Name() + " " + string(id.Credentials())
-	if p := s.peers[key]; p != nil {
-		return p, nil
-	}
-	p, err := fabric.NewPeer(e, id)
-	if err != nil {
-		return nil, err
-	}
-	s.peers[key] = p
-	return p, nil
+	return once(s, s.peers, node, id, fabric.NewPeer)
 }
 
+// orderer connects to an orderer once per step and identity.
 func (s *session) orderer(node *network.Node, id fabric.Identity) (*fabric.Orderer, error) {
+	return once(s, s.orders, node, id, fabric.NewOrderer)
+}
+
+// once returns the connection that was opened to the node as id, connecting the first time.
+func once[T any](s *session, opened map[string]*T, node *network.Node, id fabric.Identity, connect func(fabric.Endpoint, fabric.Identity) (*T, error)) (*T, error) {
 	e, err := s.endpoint(node, node.Address())
 	if err != nil {
 		return nil, err
@@ -235,15 +226,15 @@ func (s *session) orderer(node *network.Node, id fabric.Identity) (*fabric.Order
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := node.Name() + " " + string(id.Credentials())
-	if o := s.orders[key]; o != nil {
-		return o, nil
+	if c := opened[key]; c != nil {
+		return c, nil
 	}
-	o, err := fabric.NewOrderer(e, id)
+	c, err := connect(e, id)
 	if err != nil {
 		return nil, err
 	}
-	s.orders[key] = o
-	return o, nil
+	opened[key] = c
+	return c, nil
 }
 
 // participation connects to an orderer's admin API as the step's organisation.

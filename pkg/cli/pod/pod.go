@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,7 +21,7 @@ type Process struct {
 	Args   []string // argv[1:]
 	Env    func(string) string
 	Stderr io.Writer
-	// Root is where the pod's inputs are mounted, see package step.
+	// Root is where the pod's inputs are mounted; default step.DefaultRoot.
 	Root string
 	// Termination is the file whose text Kubernetes keeps as the reason of an exit.
 	Termination string
@@ -29,8 +30,7 @@ type Process struct {
 // Main runs the process. Called by one of the names of Fabric's external builder
 // contract, it is the launcher; otherwise its first argument says what it is.
 func Main(ctx context.Context, p Process) exit.Code {
-	switch name := filepath.Base(p.Name); name {
-	case "detect", "build", "release", "run":
+	if name := filepath.Base(p.Name); slices.Contains(launcher.Steps(), name) {
 		return exit.Code(launcher.Main(ctx, name, p.Args, p.Env, p.Stderr))
 	}
 	root := &cobra.Command{

@@ -3,7 +3,7 @@ package pod
 import (
 	"log/slog"
 	"os"
-	"time"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -23,7 +23,7 @@ func newStep(p Process) *cobra.Command {
 		Long: `One task of a workflow. It looks at the live network first, does what is missing for its subject,
 and looks again, so it may be repeated at any time.
 
-Verbs: probe, create, join, install, commit, smoke.
+Verbs: ` + strings.Join(step.Verbs(), ", ") + `.
 
 Exit status: 0 done or nothing to do; 1 will not succeed; 2 wrong usage or files; 75 try again later.`,
 		Example: `  pivt step join --channel mychannel --org Org1
@@ -31,7 +31,7 @@ Exit status: 0 done or nothing to do; 1 will not succeed; 2 wrong usage or files
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			log := slog.New(slog.NewJSONHandler(p.Stderr, nil))
-			result, err := step.Run(c.Context(), args[0], params, step.Env{Root: p.Root, Log: log, Now: time.Now})
+			result, err := step.Run(c.Context(), args[0], params, step.Env{Root: p.Root, Log: log})
 			if err != nil {
 				log.Error("step failed", "error", err.Error(), "again", exit.IsTransient(err))
 				writeTermination(p.Termination, err)
@@ -46,7 +46,7 @@ Exit status: 0 done or nothing to do; 1 will not succeed; 2 wrong usage or files
 	f.StringVar(&params.Org, "org", "", "organisation whose admin acts")
 	f.StringVar(&params.Chaincode, "chaincode", "", "chaincode the task is about")
 	f.StringVar(&params.Flow, "flow", "", "flow that is probed: channel or chaincode")
-	f.DurationVar(&params.Wait, "wait", 90*time.Second, "how long to wait for nodes before asking to be called again")
+	f.DurationVar(&params.Wait, "wait", step.DefaultWait, "how long to wait for nodes before asking to be called again")
 	f.BoolVar(&params.DryRun, "dry-run", false, "stop after deciding")
 	return c
 }
