@@ -120,11 +120,11 @@ func (l *loader) code(cc *Chaincode, o *node, who string) {
 		}
 	}
 	if n := o.get("service"); n != nil {
-		cc.Service = l.str(o, "service")
-		host, port, err := net.SplitHostPort(cc.Service)
+		cc.Service = &Service{Address: l.str(o, "service"), TLS: NoTLS}
+		host, port, err := net.SplitHostPort(cc.Service.Address)
 		p, perr := strconv.ParseUint(port, 10, 16)
 		if n.kind == text && (err != nil || perr != nil || p == 0 || !validDNS(host)) {
-			l.errorf(n, "%s: service %s is not HOST:PORT", who, show(cc.Service))
+			l.errorf(n, "%s: service %s is not HOST:PORT", who, show(cc.Service.Address))
 		}
 		l.warnf(n, "%s: service is not deployed by this version of pivt; use image", who)
 	}

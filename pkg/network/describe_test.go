@@ -37,7 +37,7 @@ func describe(n *network.Network) string {
 		}
 	}
 	for _, cc := range n.Chaincodes {
-		p(0, "chaincode %s orgs=%s %s", cc.Label(), names(cc.Orgs), strings.Join(some(cc.Language, cc.Image, cc.Service, cc.Source), " "))
+		p(0, "chaincode %s orgs=%s %s", cc.Label(), names(cc.Orgs), strings.Join(some(cc.Language, cc.Image, service(cc), cc.Source), " "))
 		for _, c := range cc.Channels {
 			p(1, "on %s orgs=%s %s", c.Channel.Name, names(c.Orgs), c.Policy)
 		}
@@ -98,4 +98,11 @@ func sameInOneFile(t *testing.T, sources []network.Source, set []string, want *n
 	if diff := cmp.Diff(describe(want), describe(got)); diff != "" {
 		t.Errorf("the merged values are another network: -files, +values:\n%s", diff)
 	}
+}
+
+func service(cc *network.Chaincode) string {
+	if cc.Service == nil {
+		return ""
+	}
+	return cc.Service.Address
 }

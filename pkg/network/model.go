@@ -97,21 +97,52 @@ type Batch struct {
 }
 
 // Chaincode is one chaincode and where it is to be defined.
-// Exactly one of Image, Service and Source is set, or none for a PIVT file, whose
+// Exactly one of Image, Service, Source and Package is set, or none for a PIVT file, whose
 // sources lie in a folder named after the chaincode.
 type Chaincode struct {
-	Name     string
-	Version  string // default "1.0"
-	Image    string // name@sha256:digest
-	Service  string // host:port of a chaincode server
-	Source   string // directory
-	Language string // golang, node or java
-	Orgs     []*Org // whose peers install it
-	Channels []*ChaincodeChannel
+	Name    string
+	Version string   // default "1.0"
+	Image   string   // name@sha256:digest
+	Service *Service // a chaincode server that peers connect to
+	// Source is a directory, as written; it is relative to the directory of SourceFile.
+	Source, SourceFile string
+	Path               string // below Source: the main package, Fabric's metadata.path; "" for Source itself
+	Package            string // oci://host/name@sha256:digest of a finished package
+	Language           string // golang, node or java
+	Orgs               []*Org // whose peers install it
+	Channels           []*ChaincodeChannel
+	// Init is called once for each version before any other function; nil means that the
+	// chaincode asks for no such call.
+	Init *Call
 	// Smoke is the call that proves the chaincode alive; nil means a query for the
 	// contract's metadata.
 	Smoke *Call
 }
+
+// Deployable reports whether the files say where the code is.
+func (c *Chaincode) Deployable() bool {
+	return c.Image != "" || c.Service != nil || c.Source != "" || c.Package != ""
+}
+
+// Service is a chaincode server. With an image, it runs in the network's namespace, one
+// Deployment for each organisation, and Address is empty; without, somebody else runs it.
+type Service struct {
+	Address  string // host:port
+	Image    string // name@sha256:digest
+	Replicas int
+	Port     int // of the server in its pods; default 9999
+	TLS      ServiceTLS
+}
+
+// ServiceTLS says how peers and a chaincode server know each other.
+type ServiceTLS string
+
+// With ServerTLS peers check the server; with MutualTLS it checks them too.
+const (
+	NoTLS     ServiceTLS = "none"
+	ServerTLS ServiceTLS = "tls"
+	MutualTLS ServiceTLS = "mtls"
+)
 
 // Label is the label of the chaincode's package, "basic_1.0".
 func (c *Chaincode) Label() string { return c.Name + "_" + c.Version }
@@ -121,6 +152,23 @@ type ChaincodeChannel struct {
 	Channel *Channel
 	Orgs    []*Org // who approves; all of the channel unless the file names some
 	Policy  string // endorsement policy in Fabric's syntax; empty means the channel's default
+	// Collections are the private data collections, in the order of the file.
+	Collections []*Collection
+}
+
+// Collection is one private data collection. Its keys in the files are those of Fabric's
+// collections_config.json.
+type Collection struct {
+	Name              string
+	Policy            string // who gets the data, in Fabric's syntax
+	RequiredPeerCount int32
+	MaxPeerCount      int32
+	BlockToLive       uint64 // blocks until the data are purged; 0 for never
+	MemberOnlyRead    bool
+	MemberOnlyWrite   bool
+	// EndorsementPolicy replaces the chaincode's for keys of the collection: a policy in
+	// Fabric's syntax, or the name of one of the channel's, which begins with "/".
+	EndorsementPolicy string
 }
 
 // Call is a chaincode function with its arguments.

@@ -16,8 +16,11 @@ const (
 	OrdererPort        = 7050
 	OrdererAdminPort   = 7053
 	OrdererOperations  = 8443
-	maxName            = 63 // a Kubernetes label value, and most names
-	maxWorkloadName    = 52 // a StatefulSet's, because "-" and a ten digit hash follow it in a label
+	TransferPortFirst  = 7100 // peers' launchers hand code over on ports from here
+	TransferPortLast   = 7199 // to here
+	ServicePortDefault = 9999 // chaincode servers
+	maxName            = 63   // a Kubernetes label value, and most names
+	maxWorkloadName    = 52   // a StatefulSet's, because "-" and a ten digit hash follow it in a label
 	shortHashHexDigits = 8
 )
 
@@ -28,6 +31,7 @@ const (
 	ServiceFlow    = "hlf-flow" // service account of workflow pods
 	ServicePeer    = "hlf-peer" // service account of peers; their launcher makes chaincode pods
 	ServiceOrderer = "hlf-orderer"
+	LauncherConfig = "hlf-launcher" // ConfigMap that peers' launchers read
 )
 
 var notInName = regexp.MustCompile(`[^a-z0-9-]+`)
@@ -58,6 +62,12 @@ func (o *Org) AdminSecret() string {
 // ClientSecret holds the organisation's first user: cert.pem, key.pem.
 func (o *Org) ClientSecret() string {
 	return Shorten(fmt.Sprintf("hlf-%s--%s--client-msp", o.Kind, Label(o.Name)), maxName)
+}
+
+// ChaincodeService is the Deployment and Service of an organisation's chaincode server, and
+// the address it has in the namespace without its port.
+func (o *Org) ChaincodeService(c *Chaincode) string {
+	return Shorten(fmt.Sprintf("hlf-chaincode--%s--%s", Label(o.Name), Label(c.Name)), maxWorkloadName)
 }
 
 // PublicKey is the organisation's key in ConfigMap hlf-msp.
