@@ -48,6 +48,11 @@ those of package network; tests compare both.
 {{- include "pivt.ofOrg" (list (index . 0) (index . 1) "client-msp") -}}
 {{- end -}}
 
+{{- /* A chaincode server's Deployment, Service and address. Call with (list ORG CHAINCODE). */ -}}
+{{- define "pivt.chaincodeService" -}}
+{{- include "pivt.shorten" (list (printf "hlf-chaincode--%s--%s" (include "pivt.label" (index . 0)) (include "pivt.label" (index . 1))) 52) -}}
+{{- end -}}
+
 {{- /* A workflow task. Call with (list VERB PART...). Argo would read a dot as a task's result. */ -}}
 {{- define "pivt.task" -}}
 {{- $parts := list -}}
