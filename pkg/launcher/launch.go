@@ -43,9 +43,9 @@ func launch(ctx context.Context, built, dir string, env func(string) string, std
 	say := newSpeaker(stderr, stop)
 	defer say.close()
 	return runtime.Run(ctx, client, peer, c, runtime.Options{
-		Output:    prefixed{say, "[" + c.Label() + "] "},
-		Report:    func(s string) { say.report("chaincode " + c.Label() + ": " + s) },
-		WaitImage: env("PIVT_IMAGE"),
+		Output: prefixed{say, "[" + c.Label() + "] "},
+		Report: func(s string) { say.report("chaincode " + c.Label() + ": " + s) },
+		Image:  env("PIVT_IMAGE"),
 	})
 }
 

@@ -9,8 +9,10 @@ import (
 
 // Chaincode is one launch of a chaincode: what to run and how it reaches its peer.
 type Chaincode struct {
-	// Image is name@digest.
+	// Image is name@digest, or the image that runs Program.
 	Image string
+	// Program is what a build made; nil for chaincode that is all in its image.
+	Program *Program
 	// ID is Fabric's package id, label:hash.
 	ID string
 	// PeerAddress is host:port. The peer's certificate holds exactly this host.
@@ -19,6 +21,13 @@ type Chaincode struct {
 	// RootCert, ClientCert and ClientKey are PEM. All are empty if the peer runs without
 	// TLS. The peer makes them for one launch; they are worth nothing to the next.
 	RootCert, ClientCert, ClientKey string
+}
+
+// Program is built chaincode and how it starts.
+type Program struct {
+	Dir     string // what to send to the pod
+	Path    string // where the pod finds it, read-only
+	Command string // for /bin/sh -c
 }
 
 // TLS reports whether the peer speaks TLS to its chaincode.
@@ -62,7 +71,16 @@ type Peer struct {
 	// Pod and UID are the pod that owns what is made here. Without a UID nothing is owned,
 	// and what a killed peer leaves behind waits for the next run.
 	Pod, UID string
+	// IP is the address by which the peer's organisation and pods made here reach it.
+	IP string
+	// Org is the organisation's label, TLS the peer's own key and certificate as files. With
+	// both, builds are shared between the peers of the organisation.
+	Org string
+	TLS TLSFiles
 }
+
+// TLSFiles are paths of PEM files.
+type TLSFiles struct{ Cert, Key, Roots string }
 
 func (p *Peer) check() error {
 	switch {

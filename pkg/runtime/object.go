@@ -113,10 +113,10 @@ func pod(p *Peer, c *Chaincode, name string, o *Options) *corev1.Pod {
 		// Not BlockOwnerDeletion: some clusters ask for more rights then, and nothing is won.
 		out.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: p.Pod, UID: types.UID(p.UID)}}
 	}
-	if o.WaitImage != "" {
+	if o.AwaitNetwork {
 		out.Spec.InitContainers = []corev1.Container{{
 			Name:                     waiterName,
-			Image:                    o.WaitImage,
+			Image:                    o.Image,
 			ImagePullPolicy:          corev1.PullIfNotPresent,
 			Command:                  []string{"/usr/local/bin/pivt"},
 			Args:                     []string{"launcher", "wait", c.PeerAddress},

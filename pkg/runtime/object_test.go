@@ -20,7 +20,7 @@ func TestObjects(t *testing.T) {
 	t.Parallel()
 	p := Peer{Namespace: "fabric", Node: node, Pod: node + "-0", UID: "11111111-2222-3333-4444-555555555555"}
 	c := chaincode("My_CC.v1+rc")
-	o := Options{WaitImage: "pivt/pivt:dev", Process: Process{PID: 42, Start: "4711"}}.withDefaults()
+	o := Options{Image: "pivt/pivt:dev", AwaitNetwork: true, Process: Process{PID: 42, Start: "4711"}}.withDefaults()
 	made := pod(&p, &c, podName(&p, &c, "abcde"), &o)
 	owner := &corev1.Pod{ObjectMeta: made.ObjectMeta}
 	owner.UID = "99999999-2222-3333-4444-555555555555"

@@ -20,11 +20,18 @@ type Options struct {
 	Output io.Writer
 	// Report gets one sentence per change: what is waited for, what was found.
 	Report func(string)
-	// WaitImage is the pivt image. If given, an init container of it holds the chaincode
-	// back until the peer answers: network policies reach a new pod some moments after
-	// its first packet, and shims try only once.
-	WaitImage string
-	// Resources of the chaincode's container; none at all means DefaultResources.
+	// Image is the pivt image, for the containers that move code and wait.
+	Image string
+	// AwaitNetwork holds the chaincode back until its peer answers, by an init container.
+	// That costs a second, and is for networks whose policies reach a new pod some moments
+	// after its first packet: shims try only once.
+	AwaitNetwork bool
+	// Templates shape the pod, later ones over earlier ones.
+	Templates []Template
+	// Ports is the range for transfers; zero means network.TransferPortFirst and -Last.
+	Ports [2]int
+	// Resources of the chaincode's container; none at all means DefaultResources, or
+	// BuildResources for builds.
 	Resources corev1.ResourceRequirements
 	// Patience, where zero, is DefaultPatience.
 	Patience Patience

@@ -172,7 +172,7 @@ func TestRunFails(t *testing.T) {
 					return 4
 				},
 			}},
-			options: Options{Patience: patient(), WaitImage: "pivt"},
+			options: Options{Patience: patient(), Image: "pivt", AwaitNetwork: true},
 			want:    "did not reach its peer: Error: waiting for hlf-peer--org1--peer0:7052: i/o timeout",
 		},
 	}
