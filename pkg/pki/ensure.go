@@ -38,7 +38,7 @@ func Ensure(dir string, n *network.Network, o Options) ([]Change, error) {
 	if err := checkPaths(Tree{dir}, n); err != nil {
 		return nil, err
 	}
-	e := &ensurer{tree: Tree{dir}, disk: &disk{step: o.step, unsynced: o.unsynced}, now: time.Now(), bft: bftOrderers(n)}
+	e := &ensurer{tree: Tree{dir}, disk: &disk{step: o.step, unsynced: o.unsynced}, now: time.Now(), bft: bftOrderers(n), network: n}
 	if o.Now != nil {
 		e.now = o.Now()
 	}
@@ -92,6 +92,11 @@ func checkPaths(t Tree, n *network.Network) error {
 				return err
 			}
 		}
+		for _, cc := range served(n, o) {
+			if err := check(fmt.Sprintf("%s: chaincode %q", what, cc.Name), cc.Name, t.ServerDir(o, cc)); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -115,6 +120,7 @@ type ensurer struct {
 	disk    *disk
 	now     time.Time
 	bft     map[*network.Node]string
+	network *network.Network
 	changes []Change
 }
 
@@ -151,6 +157,11 @@ func (e *ensurer) org(o *network.Org) error {
 	for _, n := range o.Nodes {
 		if err := e.node(roots, n); err != nil {
 			return fmt.Errorf("%s %q: %w", o.Kind, n.Hostname, err)
+		}
+	}
+	for _, cc := range served(e.network, o) {
+		if err := e.server(roots, cc); err != nil {
+			return fmt.Errorf("chaincode server %q: %w", cc.Name, err)
 		}
 	}
 	return nil

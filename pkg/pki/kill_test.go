@@ -81,6 +81,10 @@ func TestEnsureInterrupted(t *testing.T) {
 			},
 			prepare: func(t *testing.T, dir string) { ensure(t, dir, tiny()) },
 		},
+		"Server": {
+			network: func() *network.Network { return withServer(tiny(), "basic", network.MutualTLS) },
+			prepare: func(t *testing.T, dir string) { ensure(t, dir, tiny()) },
+		},
 		"Reissuing": {
 			network: func() *network.Network { return tiny() },
 			prepare: func(t *testing.T, dir string) {

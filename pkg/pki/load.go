@@ -19,7 +19,7 @@ func Load(dir string, n *network.Network) (*Material, error) {
 	}
 	m := &Material{Orgs: map[string]*OrgMaterial{}}
 	for _, o := range n.Orgs() {
-		om, err := loadOrg(Tree{dir}, o)
+		om, err := loadOrg(Tree{dir}, n, o)
 		if err != nil {
 			err = fmt.Errorf("%s org %q: %w", o.Kind, o.Name, err)
 			return nil, exit.WithHint(exit.With(err, exit.Invalid), `run "pivt crypto generate" to add what is missing`)
@@ -29,9 +29,9 @@ func Load(dir string, n *network.Network) (*Material, error) {
 	return m, nil
 }
 
-func loadOrg(t Tree, o *network.Org) (*OrgMaterial, error) {
+func loadOrg(t Tree, n *network.Network, o *network.Org) (*OrgMaterial, error) {
 	l := &loader{tree: t, org: o}
-	om := &OrgMaterial{Nodes: map[string]*NodeMaterial{}}
+	om := &OrgMaterial{Nodes: map[string]*NodeMaterial{}, Servers: map[string]KeyPair{}}
 	var err error
 	if om.Public, err = l.public(); err != nil {
 		return nil, err
@@ -47,13 +47,18 @@ func loadOrg(t Tree, o *network.Org) (*OrgMaterial, error) {
 			return nil, err
 		}
 	}
-	for _, n := range o.Nodes {
-		nm, err := l.node(n)
+	for _, node := range o.Nodes {
+		nm, err := l.node(node)
 		if err != nil {
-			return nil, fmt.Errorf("%s %q: %w", o.Kind, n.Hostname, err)
+			return nil, fmt.Errorf("%s %q: %w", o.Kind, node.Hostname, err)
 		}
-		om.Nodes[n.Hostname] = nm
-		om.Public.Nodes[n.Hostname] = NodePublic{SignCert: string(nm.MSP.CertPEM), TLSCert: string(nm.TLS.CertPEM)}
+		om.Nodes[node.Hostname] = nm
+		om.Public.Nodes[node.Hostname] = NodePublic{SignCert: string(nm.MSP.CertPEM), TLSCert: string(nm.TLS.CertPEM)}
+	}
+	for _, cc := range served(n, o) {
+		if om.Servers[cc.Name], err = l.server(cc); err != nil {
+			return nil, fmt.Errorf("chaincode server %q: %w", cc.Name, err)
+		}
 	}
 	return om, checkRoles(t, o)
 }

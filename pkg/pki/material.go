@@ -15,6 +15,9 @@ type OrgMaterial struct {
 	// Client is the organisation's first user. Orderer organisations have none, as with cryptogen.
 	Client Identity
 	Nodes  map[string]*NodeMaterial // by Node.Hostname
+	// Servers are the TLS pairs of the chaincode servers that the organisation runs with
+	// TLS, by Chaincode.Name.
+	Servers map[string]KeyPair
 }
 
 // NodeMaterial is what one peer or orderer mounts. The CA certificates that go with it are in
