@@ -174,7 +174,7 @@ func TestShippedFiles(t *testing.T) {
 			"templates/networkpolicy.yaml",
 			"templates/orderer/networkpolicy.yaml", "templates/orderer/poddisruptionbudget.yaml", "templates/orderer/service.yaml",
 			"templates/orderer/serviceaccount.yaml", "templates/orderer/statefulset.yaml",
-			"templates/peer/_couchdb.tpl", "templates/peer/networkpolicy.yaml", "templates/peer/poddisruptionbudget.yaml", "templates/peer/role.yaml",
+			"templates/peer/_couchdb.tpl", "templates/peer/launcher.yaml", "templates/peer/networkpolicy.yaml", "templates/peer/poddisruptionbudget.yaml", "templates/peer/role.yaml",
 			"templates/peer/rolebinding.yaml", "templates/peer/service.yaml", "templates/peer/serviceaccount.yaml", "templates/peer/statefulset.yaml",
 			"templates/validate.yaml",
 			"values.schema.json", "values.yaml",

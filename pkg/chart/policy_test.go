@@ -2,6 +2,7 @@ package chart
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"testing"
@@ -53,7 +54,11 @@ func allowed(t *testing.T, all []*networkingv1.NetworkPolicy, from, to pod, port
 	passes := func(peers []networkingv1.NetworkPolicyPeer, ports []networkingv1.NetworkPolicyPort, other pod) bool {
 		onPort := len(ports) == 0
 		for _, p := range ports {
-			onPort = onPort || p.Port == nil || p.Port.IntVal == port
+			last := p.EndPort
+			if last == nil && p.Port != nil {
+				last = &p.Port.IntVal
+			}
+			onPort = onPort || p.Port == nil || p.Port.IntVal <= port && port <= *last
 		}
 		if !onPort {
 			return false
@@ -89,36 +94,16 @@ func allowed(t *testing.T, all []*networkingv1.NetworkPolicy, from, to pod, port
 // Who reaches whom is a table; everything that is not in it is denied.
 func TestWhoReachesWhom(t *testing.T) {
 	t.Parallel()
-	manifest := mustRender(t, Network, sampleNamed(t, "test-network").values(t))
-	all := policies(t, manifest)
-	pods := workloads(t, manifest)
-	node := func(name, workload string) pod {
-		w := pods[workload]
-		if w == nil {
-			t.Fatalf("no workload %s", workload)
-		}
-		return pod{name, w.Spec.Template.Labels}
-	}
-	code := func(name, node string) pod { // as package runtime labels it
-		return pod{name, map[string]string{"app.kubernetes.io/component": "chaincode", "app.kubernetes.io/part-of": "hlf-kube", "pivt.io/node": node}}
-	}
-	everybody := []pod{
-		node("orderer0", "hlf-orderer--orderer--orderer0"),
-		node("orderer1", "hlf-orderer--orderer--orderer1"),
-		node("peer of Org1", "hlf-peer--org1--peer0"),
-		node("peer of Org2", "hlf-peer--org2--peer0"),
-		code("chaincode of Org1's peer", "hlf-peer--org1--peer0"),
-		code("chaincode of Org2's peer", "hlf-peer--org2--peer0"),
-		{"step", decode(t, mustRender(t, ChannelFlow, sampleNamed(t, "test-network").values(t))).Spec.PodMetadata.Labels},
-		{"stranger", map[string]string{"app": "other"}},
-	}
-	want := []string{
-		"chaincode of Org1's peer -> peer of Org1:7052",
-		"chaincode of Org2's peer -> peer of Org2:7052",
+	always := []string{
+		"build of Org1's peer -> peer of Org1:7052", "build of Org1's peer -> peer of Org1:7150",
+		"build of Org1's peer -> stranger:443", "build of Org1's peer -> stranger:80",
+		"chaincode of Org1's peer -> peer of Org1:7052", "chaincode of Org1's peer -> peer of Org1:7150",
+		"chaincode of Org2's peer -> peer of Org2:7052", "chaincode of Org2's peer -> peer of Org2:7150",
 		"orderer0 -> orderer1:7050",
 		"orderer1 -> orderer0:7050",
 		"peer of Org1 -> orderer0:7050",
 		"peer of Org1 -> orderer1:7050",
+		"peer of Org1 -> other peer of Org1:7051", "peer of Org1 -> other peer of Org1:7150",
 		"peer of Org1 -> peer of Org2:7051",
 		"peer of Org2 -> orderer0:7050",
 		"peer of Org2 -> orderer1:7050",
@@ -128,13 +113,77 @@ func TestWhoReachesWhom(t *testing.T) {
 		"step -> peer of Org1:7051",
 		"step -> peer of Org2:7051",
 	}
+	// Ports 7052 and 7100 to 7199 are guarded by certificates then, see networkpolicy.yaml.
+	var open []string
+	for _, from := range []string{"orderer0", "orderer1", "peer of Org1", "peer of Org2", "step", "stranger"} {
+		for _, to := range []string{"peer of Org1", "peer of Org2", "other peer of Org1"} {
+			if from != to && (to != "other peer of Org1" || from == "peer of Org1") {
+				open = append(open, from+" -> "+to+":7052", from+" -> "+to+":7150")
+			}
+		}
+	}
+	for name, tc := range map[string]struct {
+		values string
+		want   []string
+	}{
+		"AwaitNetwork": {"launcher: {awaitNetwork: true}", always},
+		"Default":      {"{global: {}}", append(slices.Clone(always), open...)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			slices.Sort(tc.want)
+			if diff := cmp.Diff(slices.Compact(tc.want), reaches(t, tc.values)); diff != "" {
+				t.Errorf("-want, +policies:\n%s", diff)
+			}
+		})
+	}
+}
+
+// reaches lists who reaches whom in the default network with some values changed.
+func reaches(t *testing.T, more string) []string {
+	t.Helper()
+	sample := sampleNamed(t, "test-network")
+	values := with(t, sample, more)
+	set(values, "PeerOrgs", []any{
+		map[string]any{"Name": "Org1", "Domain": "org1.example.com", "Template": map[string]any{"Count": 2}},
+		map[string]any{"Name": "Org2", "Domain": "org2.example.com", "Template": map[string]any{"Count": 1}},
+	})
+	manifest := mustRender(t, Network, values)
+	all := policies(t, manifest)
+	pods := workloads(t, manifest)
+	node := func(name, workload string) pod {
+		w := pods[workload]
+		if w == nil {
+			t.Fatalf("no workload %s", workload)
+		}
+		return pod{name, w.Spec.Template.Labels}
+	}
+	code := func(name, component, node string) pod { // as package runtime labels it
+		return pod{name, map[string]string{"app.kubernetes.io/component": component, "app.kubernetes.io/part-of": "hlf-kube", "pivt.io/node": node}}
+	}
+	everybody := []pod{
+		node("orderer0", "hlf-orderer--orderer--orderer0"),
+		node("orderer1", "hlf-orderer--orderer--orderer1"),
+		node("peer of Org1", "hlf-peer--org1--peer0"),
+		node("peer of Org2", "hlf-peer--org2--peer0"),
+		node("other peer of Org1", "hlf-peer--org1--peer1"),
+		code("chaincode of Org1's peer", "chaincode", "hlf-peer--org1--peer0"),
+		code("chaincode of Org2's peer", "chaincode", "hlf-peer--org2--peer0"),
+		code("build of Org1's peer", "chaincode-build", "hlf-peer--org1--peer0"),
+		{"step", decode(t, mustRender(t, ChannelFlow, sample.values(t))).Spec.PodMetadata.Labels},
+		{"stranger", map[string]string{"app": "other"}},
+	}
 	var got []string
 	for _, from := range everybody {
 		for _, to := range everybody {
-			if from.name == to.name || to.name == "stranger" && !strings.HasPrefix(from.name, "chaincode") {
+			if from.name == to.name || to.name == "stranger" && !strings.Contains(from.name, " of Org1's") {
 				continue // nobody's business but the stranger's
 			}
-			for _, port := range []int32{80, 5984, 7050, 7051, 7052, 7053, 8443, 9443} {
+			const other = "other peer of Org1"
+			if from.name == other || to.name == other && from.name != "peer of Org1" {
+				continue // it is like its neighbour but towards that
+			}
+			for _, port := range []int32{80, 443, 5984, 7050, 7051, 7052, 7053, 7099, 7150, 7200, 8443, 9443} {
 				if allowed(t, all, from, to, port) {
 					got = append(got, fmt.Sprintf("%s -> %s:%d", from.name, to.name, port))
 				}
@@ -142,9 +191,7 @@ func TestWhoReachesWhom(t *testing.T) {
 		}
 	}
 	sort.Strings(got)
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("-want, +policies:\n%s", diff)
-	}
+	return got
 }
 
 // The rights of the service accounts, all of them. Reading Secrets is in none: they hold
@@ -152,7 +199,7 @@ func TestWhoReachesWhom(t *testing.T) {
 func TestRights(t *testing.T) {
 	t.Parallel()
 	want := map[string][]string{
-		"hlf-flow": {"argoproj.io/workflowtaskresults: create patch"},
+		"hlf-flow": {"argoproj.io/workflowtaskresults: create patch", "configmaps: get"},
 		"hlf-peer": {"events: list", "pods/log: get", "pods: create get list watch delete", "secrets: create delete"},
 	}
 	got := map[string][]string{}

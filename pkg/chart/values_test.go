@@ -103,6 +103,7 @@ func networkChanges() []change {
 		{value: "networkPolicy.chaincodeEgress", to: "[{ports: [{port: 443}]}]", at: "NetworkPolicy/hlf-chaincode spec.egress[1].ports[0].port", want: "443"},
 		{value: "extraObjects", to: "[{apiVersion: v1, kind: ConfigMap, metadata: {name: more}, data: {in: '{{ .Release.Namespace }}'}}]", at: "ConfigMap/more data.in", want: "default"},
 	}
+	all = append(all, launcherChanges()...)
 	all = append(all, nodeChanges("orderer", ord, ordPod, ordMain)...)
 	return append(all, nodeChanges("peer", peer, peerPod, main)...)
 }
@@ -241,8 +242,8 @@ func leaves(values map[string]any, at string, tested map[string]bool) []string {
 	return all
 }
 
-// find walks to a place in a manifest. Text on the way is read as YAML: parameter network
-// and podSpecPatch are.
+// find walks to a place in a manifest. Text on the way is read as YAML: parameter network,
+// podSpecPatch and launcher.yaml are. A comma stands for a dot in a key.
 func find(t *testing.T, manifest []byte, at string) (any, bool) {
 	t.Helper()
 	object, path, _ := strings.Cut(at, " ")
@@ -263,7 +264,7 @@ func find(t *testing.T, manifest []byte, at string) (any, bool) {
 			if !ok {
 				return nil, false
 			}
-			if v, ok = m[part]; !ok {
+			if v, ok = m[strings.ReplaceAll(part, ",", ".")]; !ok {
 				return nil, false
 			}
 			continue
