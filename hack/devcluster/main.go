@@ -23,10 +23,11 @@ import (
 
 const usage = `usage: go run . COMMAND      (in hack/devcluster)
 
-  up [--project DIR]     build what is missing, start, wait until everything is ready; with the images of a checkout of pivt
+  up [--project DIR [--builders]]      build what is missing, start, wait until everything is ready; with the images of a
+                                       checkout of pivt, and with those that chaincode is built from source in
   down                   remove every trace
   status                 list the components; exit 3 when not all is well
-  images [--project DIR] assemble and import changed images, those of a checkout of pivt too, and print their digests
+  images [--project DIR [--builders]]  assemble and import changed images, and print their digests
   env                    print exports of KUBECONFIG and PATH
   kubeconfig             print the administrator's kubeconfig
   smoke                  prove that the cluster works
@@ -69,11 +70,12 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	project := ""
+	var project cluster.Project
 	if args[0] == "images" || args[0] == "up" {
-		flags.StringVar(&project, "project", "", "")
+		flags.StringVar(&project.Dir, "project", "", "")
+		flags.BoolVar(&project.Builders, "builders", false, "")
 	}
-	if err := flags.Parse(args[1:]); err != nil || flags.NArg() > 0 {
+	if err := flags.Parse(args[1:]); err != nil || flags.NArg() > 0 || project.Builders && project.Dir == "" {
 		return fmt.Errorf("%w: %s\n%s", errUsage, strings.Join(args, " "), usage)
 	}
 	root, err := os.Getwd()

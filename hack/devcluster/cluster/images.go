@@ -177,7 +177,7 @@ const imageFormat = "1"
 // contain the hash of their content, and only busybox comes from elsewhere.
 func imageKey(s image.Spec) (string, error) {
 	h := sha256.New()
-	fmt.Fprintf(h, "%s\n%q %q %q %q %q %q\n", imageFormat, s.Names, s.Entrypoint, s.Cmd, s.Env, s.User, s.WorkDir)
+	fmt.Fprintf(h, "%s\n%q %q %q %q %q %q %q\n", imageFormat, s.Names, s.Base, s.Entrypoint, s.Cmd, s.Env, s.User, s.WorkDir)
 	for _, f := range s.Files {
 		fmt.Fprintf(h, "%q %o %q %q %v", f.Path, f.Mode, f.Source, f.Link, f.Dir)
 		if f.Source != "" {

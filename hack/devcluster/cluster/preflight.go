@@ -15,8 +15,11 @@ import (
 	"pivt.io/pivt/hack/devcluster/sweep"
 )
 
+// tool is a program and the Debian package it comes in.
+type tool struct{ program, pkg string }
+
 // tools are the programs of the machine the cluster needs, with the Debian package of each.
-var tools = []struct{ program, pkg string }{
+var tools = []tool{
 	{"containerd", "containerd"}, {"ctr", "containerd"}, {"runc", "runc"}, {"iptables", "iptables"}, {"iptables-save", "iptables"},
 	{"iptables-restore", "iptables"}, {"conntrack", "conntrack"}, {"socat", "socat"}, {"ip", "iproute2"}, {"ss", "iproute2"}, {"ipset", "ipset"},
 	{"mount", "mount"}, {"umount", "mount"},
@@ -43,7 +46,7 @@ func checkMachine() error {
 }
 
 // missing lists what is not installed, as program and package.
-func missing() (programs, packages []string) {
+func missing(tools []tool) (programs, packages []string) {
 	note := func(program, pkg string) {
 		programs = append(programs, fmt.Sprintf("%s (Debian package %s)", program, pkg))
 		if !slices.Contains(packages, pkg) {
@@ -77,8 +80,8 @@ func isStatic(program string) bool {
 }
 
 // installMissing installs Debian packages; elsewhere it names what is missing, one sentence each.
-func (c *Cluster) installMissing(ctx context.Context) error {
-	programs, packages := missing()
+func (c *Cluster) installMissing(ctx context.Context, tools []tool) error {
+	programs, packages := missing(tools)
 	if len(packages) == 0 {
 		return nil
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 
 	"pivt.io/pivt/hack/devcluster/image"
 )
@@ -21,10 +22,19 @@ const (
 	chaincodeToolchain = "go1.26.8"
 )
 
-// projectImages builds the programs of a checkout of pivt and returns their images. One that does not compile does not keep the other
+// tools are the programs of the machine it takes to run the cluster and to make the images of the project.
+func (p Project) tools() []tool {
+	if p.Builders {
+		return slices.Concat(tools, builderTools)
+	}
+	return tools
+}
+
+// projectImages builds the programs of a checkout of pivt and returns their images. One that does not compile does not keep the others
 // from being used, so there may be images and an error.
-func (c *Cluster) projectImages(ctx context.Context, project string) ([]image.Spec, error) {
-	project, err := filepath.Abs(project)
+func (c *Cluster) projectImages(ctx context.Context, project Project) ([]image.Spec, error) {
+	done := c.phase("built the programs of " + project.Dir)
+	dir, err := filepath.Abs(project.Dir)
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +47,7 @@ func (c *Cluster) projectImages(ctx context.Context, project string) ([]image.Sp
 		{pivtImage, "cmd/pivt-pod", "/usr/local/bin/pivt", nil},
 		{chaincodeImage, "samples/chaincode/basic", "/usr/local/bin/chaincode", []string{"GOTOOLCHAIN=" + chaincodeToolchain, "GOEXPERIMENT="}},
 	} {
-		binary, err := c.compile(ctx, filepath.Join(project, p.dir), ".", p.env...)
+		binary, err := c.compile(ctx, filepath.Join(dir, p.dir), ".", p.env...)
 		if err != nil {
 			problems = append(problems, err)
 			continue
@@ -46,6 +56,11 @@ func (c *Cluster) projectImages(ctx context.Context, project string) ([]image.Sp
 			Names: []string{p.name}, Entrypoint: []string{p.inImage}, User: nobodyUser, Env: []string{pathEnv},
 			Files: append(accounts(), image.File{Path: p.inImage, Mode: 0o755, Data: binary}),
 		})
+	}
+	done()
+	if project.Builders {
+		builders, err := c.builderImages(ctx, dir)
+		specs, problems = append(specs, builders...), append(problems, err)
 	}
 	return specs, errors.Join(problems...)
 }

@@ -44,12 +44,17 @@ func (c *Cluster) provide(ctx context.Context, whose string, specs []image.Spec)
 
 // Images assembles every image of the cluster that has changed, those of a project too if one is given, and prints all
 // with digest, size and archive. A running cluster gets those it lacks; without one the archives are for others to load.
-func (c *Cluster) Images(ctx context.Context, project string) error {
+func (c *Cluster) Images(ctx context.Context, project Project) error {
 	unlock, err := c.lock(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	if project.Builders {
+		if err := c.installMissing(ctx, builderTools); err != nil {
+			return err
+		}
+	}
 	parts, err := c.parts(ctx)
 	if err != nil {
 		return err
@@ -64,7 +69,7 @@ func (c *Cluster) Images(ctx context.Context, project string) error {
 	}
 	specs = append(specs, fabric...)
 	var broken error
-	if project != "" {
+	if project.Dir != "" {
 		var own []image.Spec
 		own, broken = c.projectImages(ctx, project)
 		specs = append(specs, own...)

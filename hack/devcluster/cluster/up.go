@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -19,9 +18,16 @@ const (
 	podLimit   = 3 * time.Minute
 )
 
-// Up makes the cluster run. What a killed run left is removed first; a healthy cluster is left alone. If project names a
-// checkout of pivt, its images are built and imported too.
-func (c *Cluster) Up(ctx context.Context, project string) error {
+// Project is a checkout of pivt whose images are wanted beside the cluster's own.
+type Project struct {
+	Dir string // "" is none
+	// Builders asks for the images that chaincode is built from source in, too.
+	Builders bool
+}
+
+// Up makes the cluster run. What a killed run left is removed first; a healthy cluster is left alone. Then the images of
+// the project are built and imported.
+func (c *Cluster) Up(ctx context.Context, project Project) error {
 	began := time.Now()
 	if err := checkMachine(); err != nil {
 		return err
@@ -31,7 +37,7 @@ func (c *Cluster) Up(ctx context.Context, project string) error {
 		return err
 	}
 	defer unlock()
-	if err := c.installMissing(ctx); err != nil {
+	if err := c.installMissing(ctx, project.tools()); err != nil {
 		return err
 	}
 	parts, err := c.parts(ctx)
@@ -44,13 +50,11 @@ func (c *Cluster) Up(ctx context.Context, project string) error {
 	if err := c.ensureRunning(ctx, parts, began); err != nil {
 		return err
 	}
-	if project == "" {
+	if project.Dir == "" {
 		return nil
 	}
-	done := c.phase("built the programs of " + project)
 	specs, broken := c.projectImages(ctx, project)
-	done()
-	return errors.Join(broken, c.provide(ctx, project, specs))
+	return errors.Join(broken, c.provide(ctx, project.Dir, specs))
 }
 
 func (c *Cluster) ensureRunning(ctx context.Context, parts map[string]recipe.Built, began time.Time) error {
@@ -84,15 +88,9 @@ func (c *Cluster) ensureRunning(ctx context.Context, parts map[string]recipe.Bui
 
 // parts returns every part, built if need be.
 func (c *Cluster) parts(ctx context.Context) (map[string]recipe.Built, error) {
-	version, err := recipe.GoVersion(ctx, c.Root)
+	b, err := c.builder(ctx)
 	if err != nil {
 		return nil, err
-	}
-	b := &recipe.Builder{
-		Modules: filepath.Join(c.Root, "parts"), Cache: filepath.Join(c.Cache, "parts"), Logs: c.BuildLogs(), GoVersion: version,
-		Report: func(p recipe.Part, took time.Duration) {
-			c.say("%6.1fs  built %s %s", took.Seconds(), p.Name, p.Version)
-		},
 	}
 	return b.All(ctx, recipe.Default())
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,7 +43,10 @@ func Save(img v1.Image, names []string, file string) (Info, error) {
 	info := Info{Digest: digest.String()}
 	info.Names = append(info.Names, names...)
 	for _, n := range names {
-		info.Names = append(info.Names, digestName(n, info.Digest))
+		// Two tags of one repository have one name by digest.
+		if n = digestName(n, info.Digest); !slices.Contains(info.Names, n) {
+			info.Names = append(info.Names, n)
+		}
 	}
 	index := v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex}
 	for _, n := range info.Names {

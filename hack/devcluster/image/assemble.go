@@ -47,9 +47,17 @@ func Assemble(s Spec) (v1.Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("setting the image's configuration: %w", err)
 	}
-	img, err = mutate.Append(img, mutate.Addendum{Layer: l, MediaType: types.OCILayer})
+	var layers []mutate.Addendum
+	for _, dir := range s.Base {
+		base, err := openLayer(dir)
+		if err != nil {
+			return nil, err
+		}
+		layers = append(layers, mutate.Addendum{Layer: base, MediaType: types.OCILayerZStd})
+	}
+	img, err = mutate.Append(img, append(layers, mutate.Addendum{Layer: l, MediaType: types.OCILayer})...)
 	if err != nil {
-		return nil, fmt.Errorf("adding the layer: %w", err)
+		return nil, fmt.Errorf("adding the layers: %w", err)
 	}
 	return img, nil
 }

@@ -7,10 +7,12 @@ import (
 	"strings"
 )
 
-// Spec describes an image of one layer.
+// Spec describes an image: a layer of single files, on top of layers of whole trees where it needs those.
 type Spec struct {
 	// Names are the full references it is imported under, such as docker.io/library/busybox:1.35.0.
 	Names []string
+	// Base are directories that WriteLayer filled, the lowest first.
+	Base  []string
 	Files []File
 
 	Entrypoint []string

@@ -56,7 +56,7 @@ func GoVersion(ctx context.Context, dir string) (string, error) {
 
 // All returns every part by name, building what the cache lacks.
 func (b *Builder) All(ctx context.Context, parts []Part) (map[string]Built, error) {
-	unlock, err := b.lock()
+	unlock, err := b.Lock()
 	if err != nil {
 		return nil, err
 	}
@@ -72,8 +72,8 @@ func (b *Builder) All(ctx context.Context, parts []Part) (map[string]Built, erro
 	return built, nil
 }
 
-// lock keeps a second program from building the same parts, and clears what a killed one left.
-func (b *Builder) lock() (unlock func(), err error) {
+// Lock keeps a second program from building the same parts, and clears what a killed one left.
+func (b *Builder) Lock() (unlock func(), err error) {
 	if err := os.MkdirAll(b.Cache, 0o755); err != nil {
 		return nil, err
 	}
@@ -103,6 +103,12 @@ func (b *Builder) Ensure(ctx context.Context, p Part) (Built, error) {
 	if err != nil {
 		return Built{}, err
 	}
+	return b.Fill(p, key, func(dir string, log io.Writer) error { return b.build(ctx, p, dir, log) })
+}
+
+// Fill returns the directory of the cache with this key, made by fill if it is not there. The key must change with
+// everything that changes what fill does.
+func (b *Builder) Fill(p Part, key string, fill func(dir string, log io.Writer) error) (Built, error) {
 	done := Built{Part: p, Key: key, Dir: filepath.Join(b.Cache, p.Name+"-"+key)}
 	if _, err := os.Stat(done.Dir); err == nil {
 		return done, nil
@@ -119,9 +125,13 @@ func (b *Builder) Ensure(ctx context.Context, p Part) (Built, error) {
 		return Built{}, err
 	}
 	start := time.Now()
-	logPath := filepath.Join(b.Logs, p.Name+".log")
-	if err := b.build(ctx, p, tmp, logPath); err != nil {
-		return Built{}, fmt.Errorf("building %s: %w; the whole output is in %s", p.Name, err, logPath)
+	log, err := os.Create(filepath.Join(b.Logs, p.Name+".log"))
+	if err != nil {
+		return Built{}, err
+	}
+	defer log.Close()
+	if err := fill(tmp, log); err != nil {
+		return Built{}, fmt.Errorf("building %s: %w; the whole output is in %s", p.Name, err, log.Name())
 	}
 	// Somebody else may have finished the same build meanwhile; theirs is as good as ours.
 	if err := os.Rename(tmp, done.Dir); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -133,12 +143,7 @@ func (b *Builder) Ensure(ctx context.Context, p Part) (Built, error) {
 	return done, nil
 }
 
-func (b *Builder) build(ctx context.Context, p Part, dst, logPath string) error {
-	log, err := os.Create(logPath)
-	if err != nil {
-		return err
-	}
-	defer log.Close()
+func (b *Builder) build(ctx context.Context, p Part, dst string, log io.Writer) error {
 	module := filepath.Join(b.Modules, p.Name)
 	if len(p.Mend)+len(p.Share) > 0 {
 		src, err := source(ctx, p, module, log)
