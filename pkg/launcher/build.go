@@ -1,6 +1,7 @@
 package launcher
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,126 +9,136 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
-	"strings"
 
 	"pivt.io/pivt/pkg/exit"
+	"pivt.io/pivt/pkg/runtime"
 )
-
-// typeImage is the package type of chaincode given as an image. Name and content are
-// fabric-builder-k8s's, so that its packages install here unchanged.
-const typeImage = "k8s"
 
 const (
-	metadataFile = "metadata.json"
-	imageFile    = "image.json"
-	indexes      = "META-INF"
+	// metaInf holds the indexes of a package, in the package as in a build.
+	metaInf = "META-INF"
+	// builtDir is where a build keeps what came back from its pod. Nothing in there can
+	// pass for a file of ours, nor for an index.
+	builtDir = "output"
 )
 
-// detect claims packages of type k8s, in any case: Fabric's own command line writes the
-// type as the user typed it.
-func detect(metadata string) error {
+// build checks the package while somebody waits for the answer of an install, and leaves
+// what release and run need. No tool of Fabric shows more of it than the exit status; the
+// rest is in the peer's log.
+func build(ctx context.Context, source, metadata, output string, env func(string) string, stderr io.Writer) error {
 	m, err := readMetadata(metadata)
 	if err != nil {
 		return err
 	}
-	if !strings.EqualFold(m.Type, typeImage) {
-		return errNotOurs
+	switch k := m.kind(); {
+	case k.source():
+		err = buildSource(ctx, &m, source, metadata, output, env, stderr)
+	case k.service():
+		err = buildService(source, output)
+	case k == kindImage:
+		err = buildImage(source, output)
+	default:
+		err = exit.With(fmt.Errorf("type %q is none of %v", m.Type, kinds()), exit.Invalid)
 	}
-	return nil
-}
-
-// build checks the package while somebody waits for the answer of an install, and copies
-// what release and run need. No tool of Fabric shows more of it than the last line.
-func build(source, metadata, output string) error {
-	m, err := readMetadata(metadata)
 	if err != nil {
-		return err
+		return fmt.Errorf("package %s: %w", m.Label, err)
 	}
-	img, err := readImage(filepath.Join(source, imageFile))
-	if err != nil {
-		return exit.With(fmt.Errorf("package %s: %w", m.Label, err), exit.Invalid)
+	if err := copyTree(filepath.Join(source, metaInf), filepath.Join(output, metaInf), anyFile); err != nil {
+		return fmt.Errorf("package %s: copying %s: %w", m.Label, metaInf, err)
 	}
-	if err := writeJSON(filepath.Join(output, imageFile), img); err != nil {
-		return fmt.Errorf("package %s: writing %s: %w", m.Label, imageFile, err)
-	}
-	if err := copyTree(filepath.Join(source, indexes), filepath.Join(output, indexes), anyFile); err != nil {
-		return fmt.Errorf("package %s: copying %s: %w", m.Label, indexes, err)
-	}
-	if err := seal(output, m.Label); err != nil {
+	if err := seal(output, m.kind(), m.Label); err != nil {
 		return fmt.Errorf("package %s: sealing the build: %w", m.Label, err)
 	}
 	return nil
 }
 
-// release hands CouchDB's indexes over. Fabric takes them from nowhere else once a
-// package was built outside.
-func release(built, output string) error {
-	from, to := filepath.Join(built, indexes, "statedb"), filepath.Join(output, "statedb")
-	if err := copyTree(from, to, isIndex); err != nil {
-		return fmt.Errorf("copying indexes: %w", err)
+func buildImage(source, output string) error {
+	img, err := readImage(filepath.Join(source, imageFile))
+	if err != nil {
+		return exit.With(err, exit.Invalid)
+	}
+	if err := writeJSON(filepath.Join(output, imageFile), img); err != nil {
+		return fmt.Errorf("writing %s: %w", imageFile, err)
 	}
 	return nil
 }
 
-var indexPath = regexp.MustCompile(`^couchdb/(collections/[^/]+/)?indexes/[^/]+\.json$`)
-
-func isIndex(path string) bool { return indexPath.MatchString(filepath.ToSlash(path)) }
-
-func anyFile(string) bool { return true }
-
-type packageMetadata struct {
-	Type  string `json:"type"`
-	Label string `json:"label"`
-}
-
-func readMetadata(dir string) (packageMetadata, error) {
-	var m packageMetadata
-	path := filepath.Join(dir, metadataFile)
-	data, err := os.ReadFile(path)
+// buildSource has the source built in a pod, or gets what another peer of the
+// organisation has just built from the same.
+func buildSource(ctx context.Context, m *metadata, source, metadata, output string, env func(string) string, stderr io.Writer) error {
+	k := m.kind()
+	if k == kindGolang {
+		if err := checkPath(m.Path); err != nil {
+			return exit.With(fmt.Errorf("%s: %w", metadataFile, err), exit.Invalid)
+		}
+	}
+	config, err := readConfig(env("PIVT_LAUNCHER_CONFIG"))
 	if err != nil {
-		return m, fmt.Errorf("reading the package's metadata: %w", err)
+		return err
 	}
-	if err := json.Unmarshal(data, &m); err != nil {
-		return m, exit.With(fmt.Errorf("%s: %w", metadataFile, err), exit.Invalid)
+	peer, err := peerOf(env)
+	if err != nil {
+		return err
 	}
-	return m, nil
-}
-
-// image is image.json.
-type image struct {
-	Name   string `json:"name"`
-	Digest string `json:"digest"`
-}
-
-func (i image) String() string { return i.Name + "@" + i.Digest }
-
-var (
-	// The grammar of github.com/distribution/reference: host with optional port, path, and
-	// a tag that the digest overrules.
-	imageName   = regexp.MustCompile(`^([a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?(:[0-9]+)?/)?[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*(:[\w][\w.-]{0,127})?$`)
-	imageDigest = regexp.MustCompile(`^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$`)
-)
-
-func readImage(path string) (image, error) {
-	var i image
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return i, fmt.Errorf("%s is missing; a package of type %s names its image there", imageFile, typeImage)
+	r := recipe{
+		Kind:   k,
+		Image:  config.images(k).Build,
+		Script: script(k, m.Path, config.DynamicLink),
+		Env:    buildEnv(k, config.Build.Env),
+		CA:     config.Build.CA,
+		Pod:    config.Build.Pod,
+	}
+	hash, err := r.hash(source, metadata)
+	if err != nil {
+		return fmt.Errorf("hashing the source: %w", err)
+	}
+	client, err := runtime.InCluster(env)
+	if err != nil {
+		return err
+	}
+	ctx, stop := untilStopped(ctx)
+	defer stop()
+	say := newSpeaker(stderr, stop)
+	defer say.close()
+	built := filepath.Join(output, builtDir)
+	err = runtime.Build(ctx, client, peer, runtime.Source{
+		Label: m.Label, Hash: hash, Dir: source,
+		Image: r.Image, Script: r.Script, Env: r.Env, CA: []byte(r.CA),
+		Output: built, Limits: config.limits(), Deadline: config.Build.Timeout.Duration,
+	}, runtime.Options{
+		Output:       prefixed{say, "[" + m.Label + "] "},
+		Report:       func(s string) { say.report("building " + m.Label + ": " + s) },
+		Image:        env("PIVT_IMAGE"),
+		AwaitNetwork: config.AwaitNetwork,
+		Templates:    config.buildTemplates(),
+	})
+	if err == nil && ctx.Err() != nil {
+		err = context.Cause(ctx) // the peer goes away; there is nothing to seal
 	}
 	if err != nil {
-		return i, err
+		return err
 	}
-	if err := json.Unmarshal(data, &i); err != nil {
-		return i, fmt.Errorf("%s: %w", imageFile, err)
+	return checkBuilt(k, built)
+}
+
+// checkBuilt refuses a build that ended well and left nothing that could be started:
+// now somebody waits for the answer, at the first call nobody does.
+func checkBuilt(k kind, dir string) error {
+	want := map[kind]string{kindGolang: "chaincode", kindJava: "*.jar", kindNode: "package.json"}[k]
+	found, err := filepath.Glob(filepath.Join(dir, want)) // dir has no wildcard: Fabric sanitises labels
+	if err != nil {
+		return err
 	}
-	if !imageName.MatchString(i.Name) {
-		return i, fmt.Errorf("%s: name %q is not the name of an image", imageFile, i.Name)
+	for _, path := range found {
+		info, err := os.Lstat(path)
+		if err != nil {
+			return err
+		}
+		if info.Mode().IsRegular() && (k != kindGolang || info.Mode()&0o100 != 0) {
+			return nil
+		}
 	}
-	if !imageDigest.MatchString(i.Digest) {
-		return i, fmt.Errorf("%s: digest %q is not sha256:<64 hexadecimal digits>", imageFile, i.Digest)
-	}
-	return i, nil
+	return fmt.Errorf("the build left no %s in /chaincode/output", want)
 }
 
 func writeJSON(path string, v any) error {
@@ -137,6 +148,8 @@ func writeJSON(path string, v any) error {
 	}
 	return os.WriteFile(path, append(data, '\n'), 0o644)
 }
+
+func anyFile(string) bool { return true }
 
 // copyTree copies the regular files of a directory that wanted accepts; a directory that
 // does not exist is empty. There are no links to follow: Fabric unpacks none.

@@ -18,10 +18,12 @@ func TestDetect(t *testing.T) {
 		ours     bool
 		log      string
 	}{
-		"Image":    {"Ours.", `{"type":"k8s","label":"a"}`, true, ""},
-		"Case":     {"Fabric's command line writes the type as the user typed it.", `{"type":"K8S","label":"a"}`, true, ""},
-		"Source":   {"Not ours, and no reason to fill the peer's log.", `{"type":"golang","label":"a"}`, false, ""},
-		"Service":  {"Fabric's own builder takes these.", `{"type":"ccaas","label":"a"}`, false, ""},
+		"Image":    {"As fabric-builder-k8s.", `{"type":"k8s","label":"a"}`, true, ""},
+		"Case":     {"Fabric's command line writes the type as the user typed it.", `{"type":"GoLang","label":"a"}`, true, ""},
+		"Source":   {"As Fabric's Docker builder.", `{"type":"node","label":"a","path":"/home/me/cc"}`, true, ""},
+		"Service":  {"As Fabric's ccaas builder.", `{"type":"ccaas","label":"a"}`, true, ""},
+		"External": {"The same, older.", `{"type":"External","label":"a"}`, true, ""},
+		"Other":    {"Not ours, and no reason to fill the peer's log.", `{"type":"car","label":"a"}`, false, ""},
 		"NoType":   {"Nobody's.", `{"label":"a"}`, false, ""},
 		"NoObject": {"Fabric passes the bytes on as they are.", `[]`, false, "Error: metadata.json: json: cannot unmarshal array"},
 	}

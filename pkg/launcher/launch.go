@@ -18,10 +18,7 @@ import (
 
 // launch is the step run: it ends when the chaincode has ended, and the other way round.
 func launch(ctx context.Context, built, dir string, env func(string) string, stderr io.Writer) error {
-	if err := verify(built); err != nil {
-		return err
-	}
-	img, err := readImage(filepath.Join(built, imageFile))
+	s, err := verify(built)
 	if err != nil {
 		return err
 	}
@@ -29,7 +26,13 @@ func launch(ctx context.Context, built, dir string, env func(string) string, std
 	if err != nil {
 		return err
 	}
-	c.Image = img.String()
+	config, err := readConfig(env("PIVT_LAUNCHER_CONFIG"))
+	if err != nil {
+		return err
+	}
+	if err := setProgram(&c, s.Kind, built, &config); err != nil {
+		return err
+	}
 	peer, err := peerOf(env)
 	if err != nil {
 		return err
@@ -43,10 +46,28 @@ func launch(ctx context.Context, built, dir string, env func(string) string, std
 	say := newSpeaker(stderr, stop)
 	defer say.close()
 	return runtime.Run(ctx, client, peer, c, runtime.Options{
-		Output: prefixed{say, "[" + c.Label() + "] "},
-		Report: func(s string) { say.report("chaincode " + c.Label() + ": " + s) },
-		Image:  env("PIVT_IMAGE"),
+		Output:       prefixed{say, "[" + c.Label() + "] "},
+		Report:       func(s string) { say.report("chaincode " + c.Label() + ": " + s) },
+		Image:        env("PIVT_IMAGE"),
+		AwaitNetwork: config.AwaitNetwork,
+		Templates:    config.chaincodeTemplates(c.Label(), env),
 	})
+}
+
+// setProgram says what to run, by the kind of package.
+func setProgram(c *runtime.Chaincode, k kind, built string, config *Config) error {
+	switch {
+	case k.source():
+		path, command := program(k)
+		c.Image = config.images(k).Run
+		c.Program = &runtime.Program{Dir: filepath.Join(built, builtDir), Path: path, Command: command}
+		return nil
+	case k == kindImage:
+		img, err := readImage(filepath.Join(built, imageFile))
+		c.Image = img.String()
+		return err
+	}
+	return fmt.Errorf("package %s: its chaincode is a server, which the peer dials and does not start", c.Label())
 }
 
 // untilStopped ends with SIGTERM, by which the peer asks, and when the peer is gone. The
@@ -102,7 +123,15 @@ func readChaincode(path string) (runtime.Chaincode, error) {
 
 // peerOf reads who we are from what the peer passes on of its environment.
 func peerOf(env func(string) string) (runtime.Peer, error) {
-	p := runtime.Peer{Namespace: env("PIVT_NAMESPACE"), Node: env("PIVT_NODE"), Pod: env("PIVT_POD_NAME"), UID: env("PIVT_POD_UID")}
+	p := runtime.Peer{
+		Namespace: env("PIVT_NAMESPACE"), Node: env("PIVT_NODE"), Org: env("PIVT_ORG"),
+		Pod: env("PIVT_POD_NAME"), UID: env("PIVT_POD_UID"), IP: env("PIVT_POD_IP"),
+		TLS: runtime.TLSFiles{
+			Cert:  env("CORE_PEER_TLS_CERT_FILE"),
+			Key:   env("CORE_PEER_TLS_KEY_FILE"),
+			Roots: env("CORE_PEER_TLS_ROOTCERT_FILE"),
+		},
+	}
 	var missing []string
 	for _, v := range []string{"PIVT_NAMESPACE", "PIVT_NODE", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"} {
 		if env(v) == "" {

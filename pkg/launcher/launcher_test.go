@@ -250,7 +250,7 @@ func TestRunHalfWritten(t *testing.T) {
 		"NoImage":  {"Directories are copied in no particular order.", func(t *testing.T, d string) { remove(t, d, "image.json") }, "image.json is missing"},
 		"CutImage": {"A file may exist without its content.", func(t *testing.T, d string) { cut(t, d, "image.json") }, "image.json is not what was built"},
 		"CutIndex": {"Nor may an index be half there.", func(t *testing.T, d string) { cut(t, d, index) }, index + " is not what was built"},
-		"Foreign":  {"A build of a later release may mean something else.", func(t *testing.T, d string) { write(t, d, map[string]string{"pivt.json": `{"version":2}`}) }, "was made by another release of pivt"},
+		"Foreign":  {"A build of a later release may mean something else.", func(t *testing.T, d string) { write(t, d, map[string]string{"pivt.json": `{"version":3}`}) }, "was made by another release of pivt"},
 		"OtherCode": {"Nobody changes what was approved.", func(t *testing.T, d string) {
 			write(t, d, map[string]string{"image.json": `{"name":"evil","digest":"` + digest + `"}`})
 		}, "image.json is not what was built"},

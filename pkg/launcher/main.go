@@ -54,9 +54,9 @@ func step(ctx context.Context, name string, args []string, env func(string) stri
 	case "detect":
 		return detect(args[1])
 	case "build":
-		return build(args[0], args[1], args[2])
+		return build(ctx, args[0], args[1], args[2], env, stderr)
 	case "release":
-		return release(args[0], args[1])
+		return release(args[0], args[1], env)
 	default:
 		return launch(ctx, args[0], args[1], env, stderr)
 	}

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -56,36 +55,5 @@ func Main(ctx context.Context, p Process) exit.Code {
 
 // Commands are the hidden commands "step" and "launcher".
 func Commands(p Process) []*cobra.Command {
-	return []*cobra.Command{newStep(p), newLauncher()}
-}
-
-func newLauncher() *cobra.Command {
-	c := &cobra.Command{
-		Use:    "launcher",
-		Short:  "Chaincode launcher that peers call",
-		Hidden: true,
-		Args:   cobra.NoArgs,
-		RunE:   func(c *cobra.Command, _ []string) error { return c.Help() },
-	}
-	c.AddCommand(&cobra.Command{
-		Use:     "install DIR",
-		Short:   "Copy this program to DIR/bin under the names of the external builder contract",
-		Example: "  pivt launcher install /opt/pivt",
-		Args:    cobra.ExactArgs(1),
-		RunE:    func(_ *cobra.Command, args []string) error { return launcher.Install(args[0]) },
-	})
-	wait := &cobra.Command{
-		Use:     "wait ADDRESS",
-		Short:   "Wait until a chaincode pod can reach its peer",
-		Example: "  pivt launcher wait hlf-peer--org1--peer0:7052",
-		Args:    cobra.ExactArgs(1),
-	}
-	timeout := wait.Flags().Duration("timeout", time.Minute, "how long")
-	wait.RunE = func(c *cobra.Command, args []string) error {
-		ctx, cancel := context.WithTimeout(c.Context(), *timeout)
-		defer cancel()
-		return launcher.Wait(ctx, args[0])
-	}
-	c.AddCommand(wait)
-	return c
+	return []*cobra.Command{newStep(p), newLauncher(p)}
 }
