@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"fmt"
 
-	sdk "github.com/hyperledger/fabric-admin-sdk/pkg/chaincode"
-	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 	"google.golang.org/protobuf/proto"
 
 	"pivt.io/pivt/pkg/exit"
@@ -40,19 +38,21 @@ type Definition struct {
 
 // Wanted are the parameters the files ask for.
 func Wanted(cc *network.Chaincode, on *network.ChaincodeChannel) (Parameters, error) {
-	p := Parameters{Version: cc.Version}
-	if on.Policy == "" {
-		return p, nil
+	fail := func(err error) (Parameters, error) {
+		return Parameters{}, exit.With(fmt.Errorf("chaincode %q on channel %q: %w", cc.Name, on.Channel.Name, err), exit.Invalid)
 	}
-	policy, err := sdk.NewApplicationPolicy(on.Policy, "")
+	p := Parameters{Version: cc.Version, InitRequired: cc.Init != nil}
+	policy, err := applicationPolicy(on.Policy)
 	if err != nil {
-		return Parameters{}, exit.With(fmt.Errorf("chaincode %q on channel %q: endorsement policy %q: %w",
-			cc.Name, on.Channel.Name, on.Policy, err), exit.Invalid)
+		return fail(fmt.Errorf("endorsement policy %q: %w", on.Policy, err))
 	}
-	// Deterministic, because organisations compare each other's bytes.
-	p.Policy, err = proto.MarshalOptions{Deterministic: true}.Marshal(policy)
-	if err != nil {
-		return Parameters{}, fmt.Errorf("chaincode %q on channel %q: %w", cc.Name, on.Channel.Name, err)
+	if policy != nil {
+		if p.Policy, err = marshal.Marshal(policy); err != nil {
+			return fail(err)
+		}
+	}
+	if p.Collections, err = collectionPackage(on.Collections); err != nil {
+		return fail(err)
 	}
 	return p, nil
 }
@@ -73,9 +73,7 @@ func (p Parameters) Differences(other Parameters) []string {
 	if !samePolicy(p.Policy, other.Policy) {
 		d = append(d, fmt.Sprintf("endorsement policy %s instead of %s", PolicyString(p.Policy), PolicyString(other.Policy)))
 	}
-	if !sameMessage(p.Collections, other.Collections, &peer.CollectionConfigPackage{}, &peer.CollectionConfigPackage{}) {
-		d = append(d, "collections")
-	}
+	d = append(d, collectionDifferences(p.Collections, other.Collections)...)
 	if p.InitRequired != other.InitRequired {
 		d = append(d, "init required")
 	}
@@ -100,42 +98,10 @@ func Next(name string, p Parameters, committed *Definition) Definition {
 	return d
 }
 
-// PolicyString shows a serialized policy as people write it.
-func PolicyString(policy []byte) string {
-	a, err := parsePolicy(policy)
-	if err != nil {
-		return "unreadable"
-	}
-	if ref := a.GetChannelConfigPolicyReference(); ref != "" {
-		return ref
-	}
-	s, err := sdk.SignaturePolicyEnvelopeToString(a.GetSignaturePolicy())
-	if err != nil {
-		return "unreadable"
-	}
-	return s
-}
-
 func samePolicy(a, b []byte) bool {
 	x, errX := parsePolicy(a)
 	y, errY := parsePolicy(b)
 	if errX != nil || errY != nil {
-		return bytes.Equal(a, b)
-	}
-	return proto.Equal(x, y)
-}
-
-func parsePolicy(policy []byte) (*peer.ApplicationPolicy, error) {
-	if len(policy) == 0 {
-		return &peer.ApplicationPolicy{Type: &peer.ApplicationPolicy_ChannelConfigPolicyReference{
-			ChannelConfigPolicyReference: DefaultPolicyReference}}, nil
-	}
-	a := &peer.ApplicationPolicy{}
-	return a, proto.Unmarshal(policy, a)
-}
-
-func sameMessage(a, b []byte, x, y proto.Message) bool {
-	if proto.Unmarshal(a, x) != nil || proto.Unmarshal(b, y) != nil {
 		return bytes.Equal(a, b)
 	}
 	return proto.Equal(x, y)

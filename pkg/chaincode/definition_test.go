@@ -47,7 +47,7 @@ func TestDifferences(t *testing.T) {
 		"Other": {"A definition made with other tools may use what the file cannot say.", stored,
 			chaincode.Parameters{Version: "1.0", EndorsementPlugin: "mine", ValidationPlugin: "mine", InitRequired: true,
 				Collections: collections(t)},
-			[]string{"endorsement plugin", "validation plugin", "collections", "init required"}},
+			[]string{"endorsement plugin", "validation plugin", "without collection secrets", "init required"}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -8,6 +8,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -15,12 +17,27 @@ import (
 	"pivt.io/pivt/pkg/network"
 )
 
-// TypeImage is the package type of chaincode given as an image. The name and the content
-// are fabric-builder-k8s's, so one package serves both launchers.
-const TypeImage = "k8s"
+// The package types that are not a language.
+const (
+	// TypeImage is chaincode given as an image. The name and the content are
+	// fabric-builder-k8s's, so one package serves both launchers.
+	TypeImage = "k8s"
+	// TypeService is a chaincode server. The name and the content are those of Fabric's own
+	// builder for chaincode as a service.
+	TypeService = "ccaas"
+)
+
+// The files of a package.
+const (
+	metadataFile   = "metadata.json"
+	codeFile       = "code.tar.gz"
+	imageFile      = "image.json"
+	connectionFile = "connection.json"
+)
 
 // Metadata is metadata.json, the part of a package the peer itself reads.
 type Metadata struct {
+	Path  string `json:"path,omitempty"` // of a Go main package
 	Type  string `json:"type"`
 	Label string `json:"label"`
 }
@@ -30,6 +47,38 @@ type Image struct {
 	Name   string `json:"name"`
 	Digest string `json:"digest"`
 }
+
+// String gives the image as the files write it.
+func (i Image) String() string { return i.Name + "@" + i.Digest }
+
+// Connection is connection.json, the code of a package of TypeService. Ours carry no key and
+// no certificate: the launcher fills in the peer's own.
+type Connection struct {
+	Address            string  `json:"address"`
+	Domain             string  `json:"domain,omitempty"`
+	DialTimeout        Timeout `json:"dial_timeout,omitempty"`
+	TLSRequired        bool    `json:"tls_required"`
+	ClientAuthRequired bool    `json:"client_auth_required"`
+	ClientKey          string  `json:"client_key,omitempty"`
+	ClientCert         string  `json:"client_cert,omitempty"`
+	RootCert           string  `json:"root_cert,omitempty"`
+}
+
+// Timeout is a Go duration as text.
+type Timeout string
+
+// UnmarshalJSON takes nanoseconds too, as peers do.
+func (t *Timeout) UnmarshalJSON(data []byte) error {
+	var n float64
+	if json.Unmarshal(data, &n) == nil {
+		*t = Timeout(time.Duration(n).String())
+		return nil
+	}
+	return json.Unmarshal(data, (*string)(t))
+}
+
+// dialTimeout is how long a peer tries to reach a chaincode server whose pod may just start.
+const dialTimeout = "10s"
 
 // ParseImage splits "name@sha256:digest".
 func ParseImage(ref string) (Image, error) {
@@ -42,24 +91,47 @@ func ParseImage(ref string) (Image, error) {
 	return Image{Name: name, Digest: digest}, nil
 }
 
-// Package makes the package of a chaincode given as an image. Equal input gives equal bytes.
-func Package(cc *network.Chaincode) ([]byte, error) {
-	if cc.Image == "" {
-		return nil, exit.With(fmt.Errorf("chaincode %q has no image", cc.Name), exit.Invalid)
+// Package makes the package of a chaincode given as an image or a service, for one
+// organisation. Equal input gives equal bytes. Images and servers that others run have the
+// same package in every organisation; servers that pivt runs have one each.
+func Package(cc *network.Chaincode, o *network.Org) ([]byte, error) {
+	var kind string
+	var code file
+	switch {
+	case cc.Image != "":
+		img, err := ParseImage(cc.Image)
+		if err != nil {
+			return nil, fmt.Errorf("chaincode %q: %w", cc.Name, err)
+		}
+		kind, code = TypeImage, file{imageFile, img}
+	case cc.Service != nil:
+		kind, code = TypeService, file{connectionFile, connection(cc, o)}
+	default:
+		return nil, exit.With(fmt.Errorf("chaincode %q has no image and no service", cc.Name), exit.Invalid)
 	}
-	img, err := ParseImage(cc.Image)
-	if err != nil {
-		return nil, fmt.Errorf("chaincode %q: %w", cc.Name, err)
-	}
-	code, err := archive(file{"image.json", img})
+	inner, err := archive(code)
 	if err != nil {
 		return nil, fmt.Errorf("packaging chaincode %q: %w", cc.Name, err)
 	}
-	pkg, err := archive(file{"metadata.json", Metadata{TypeImage, cc.Label()}}, file{"code.tar.gz", code})
+	pkg, err := archive(file{metadataFile, Metadata{Type: kind, Label: cc.Label()}}, file{codeFile, inner})
 	if err != nil {
 		return nil, fmt.Errorf("packaging chaincode %q: %w", cc.Name, err)
 	}
 	return pkg, nil
+}
+
+func connection(cc *network.Chaincode, o *network.Org) Connection {
+	s := cc.Service
+	c := Connection{
+		Address:            s.Address,
+		DialTimeout:        dialTimeout,
+		TLSRequired:        s.TLS == network.ServerTLS || s.TLS == network.MutualTLS,
+		ClientAuthRequired: s.TLS == network.MutualTLS,
+	}
+	if s.Image != "" {
+		c.Address = net.JoinHostPort(o.ChaincodeService(cc), strconv.Itoa(s.Port))
+	}
+	return c
 }
 
 // PackageID is the id the peer gives to a package: its label and the hash of its bytes.

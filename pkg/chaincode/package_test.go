@@ -22,9 +22,11 @@ func basic() *network.Chaincode {
 	return &network.Chaincode{Name: "basic", Version: "1.0", Image: "registry:5000/org/basic@" + digest}
 }
 
+func org() *network.Org { return &network.Org{Name: "Org1", Kind: network.Peer} }
+
 func TestPackage(t *testing.T) {
 	t.Parallel()
-	pkg, err := chaincode.Package(basic())
+	pkg, err := chaincode.Package(basic(), org())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +49,7 @@ func TestPackage(t *testing.T) {
 func TestPackageIDIsStable(t *testing.T) {
 	t.Parallel()
 	const want = "basic_1.0:cb058779cf969a3faac0da2f97e82ecb530274c0c525dec02c7f3f7900ed1b06"
-	pkg, err := chaincode.Package(basic())
+	pkg, err := chaincode.Package(basic(), org())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +80,7 @@ func TestPackageRefuses(t *testing.T) {
 			t.Parallel()
 			cc := basic()
 			cc.Image = tc.image
-			if _, err := chaincode.Package(cc); exit.CodeOf(err) != exit.Invalid {
+			if _, err := chaincode.Package(cc, org()); exit.CodeOf(err) != exit.Invalid {
 				t.Errorf("%s\nPackage(%q) = %v, want an invalid-file error", tc.reason, tc.image, err)
 			}
 		})

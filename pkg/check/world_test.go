@@ -147,7 +147,7 @@ func (w *world) join(org string) {
 func (w *world) install(org string, nodes ...*network.Node) {
 	w.Helper()
 	cc := w.n.Chaincodes[0]
-	pkg, err := chaincode.Package(cc)
+	pkg, err := chaincode.Package(cc, w.n.Org(org))
 	w.must(err)
 	for _, node := range nodes {
 		w.as(node, func(p *fabric.Peer) {

@@ -29,7 +29,7 @@ func (s *session) install(ctx context.Context) error {
 	}
 	packageID := "" // approves without running the chaincode itself
 	if slices.Contains(cc.Orgs, org) {
-		pkg, err := chaincode.Package(cc)
+		pkg, err := chaincode.Package(cc, org)
 		if err != nil {
 			return err
 		}

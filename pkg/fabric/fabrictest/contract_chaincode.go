@@ -14,7 +14,7 @@ import (
 
 func (c contract) pkg(version string) (id string, data []byte) {
 	cc := &network.Chaincode{Name: "basic", Version: version, Image: "example.com/basic@sha256:" + strings.Repeat("ab", 32)}
-	data, err := chaincode.Package(cc)
+	data, err := chaincode.Package(cc, nil)
 	c.ok("packaging", err)
 	return chaincode.PackageID(cc.Label(), data), data
 }
