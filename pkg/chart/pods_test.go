@@ -34,6 +34,25 @@ func workloads(t testing.TB, manifest []byte) map[string]*appsv1.StatefulSet {
 	return all
 }
 
+// pods are the pods of a manifest by their workload's name: those of nodes, and chaincode
+// servers. Claims of a StatefulSet count as volumes.
+func pods(t testing.TB, manifest []byte) map[string]*corev1.PodSpec {
+	t.Helper()
+	all := map[string]*corev1.PodSpec{}
+	for name, w := range workloads(t, manifest) {
+		spec := w.Spec.Template.Spec.DeepCopy()
+		for _, c := range w.Spec.VolumeClaimTemplates {
+			spec.Volumes = append(spec.Volumes, corev1.Volume{Name: c.Name, VolumeSource: corev1.VolumeSource{
+				PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: c.Name + "-" + name + "-0"}}})
+		}
+		all[name] = spec
+	}
+	for name, d := range servers(t, manifest) {
+		all[name] = &d.Spec.Template.Spec
+	}
+	return all
+}
+
 // flowPods are the pods that Argo makes of a flow's templates in a default installation:
 // its own containers have no security context but what podSpecPatch gives them.
 func flowPods(t testing.TB, manifest []byte) map[string]*corev1.PodSpec {
@@ -102,8 +121,8 @@ func TestPodsAreRestricted(t *testing.T) {
 	for _, s := range samples(t) {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
-			for name, w := range workloads(t, mustRender(t, Network, s.values(t))) {
-				check(t, name, &w.Spec.Template.Spec)
+			for name, spec := range pods(t, mustRender(t, Network, s.values(t))) {
+				check(t, name, spec)
 			}
 			for _, flow := range flows() {
 				for name, spec := range flowPods(t, mustRender(t, flow, s.values(t))) {
@@ -118,15 +137,12 @@ func TestPodsAreRestricted(t *testing.T) {
 func TestMountsAndVolumesMatch(t *testing.T) {
 	t.Parallel()
 	for _, s := range samples(t) {
-		for name, w := range workloads(t, mustRender(t, Network, s.values(t))) {
+		for name, spec := range pods(t, mustRender(t, Network, s.values(t))) {
 			have, used := map[string]bool{}, map[string]bool{}
-			for _, v := range w.Spec.Template.Spec.Volumes {
+			for _, v := range spec.Volumes {
 				have[v.Name] = true
 			}
-			for _, c := range w.Spec.VolumeClaimTemplates {
-				have[c.Name] = true
-			}
-			for _, c := range append(append([]corev1.Container(nil), w.Spec.Template.Spec.InitContainers...), w.Spec.Template.Spec.Containers...) {
+			for _, c := range append(append([]corev1.Container(nil), spec.InitContainers...), spec.Containers...) {
 				for _, m := range c.VolumeMounts {
 					used[m.Name] = true
 				}

@@ -104,6 +104,7 @@ func networkChanges() []change {
 		{value: "extraObjects", to: "[{apiVersion: v1, kind: ConfigMap, metadata: {name: more}, data: {in: '{{ .Release.Namespace }}'}}]", at: "ConfigMap/more data.in", want: "default"},
 	}
 	all = append(all, launcherChanges()...)
+	all = append(all, serverChanges()...)
 	all = append(all, nodeChanges("orderer", ord, ordPod, ordMain)...)
 	return append(all, nodeChanges("peer", peer, peerPod, main)...)
 }

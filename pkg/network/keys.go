@@ -10,7 +10,7 @@ import (
 // mean and their schemas check them. People put them into network.yaml, so Load lets
 // them pass.
 var ChartKeys = []string{
-	"chaincode", "couchdb", "extraObjects", "flow", "global", "image", "imagePullPolicy",
+	"chaincode", "chaincodeService", "couchdb", "extraObjects", "flow", "global", "image", "imagePullPolicy",
 	"imagePullSecrets", "launcher", "metrics", "networkPolicy", "orderer", "peer", "persistence",
 }
 
