@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"pivt.io/pivt/pkg/fabric"
 	"pivt.io/pivt/pkg/kube"
 	"pivt.io/pivt/pkg/network"
@@ -41,7 +39,7 @@ func (a *Access) askCommitted(ctx context.Context, n *network.Node, channel, nam
 	return p.Committed(ctx, channel, name)
 }
 
-func (a *Access) chaincode(ctx context.Context, cc *network.Chaincode, on *network.ChaincodeChannel, views []peerView, stuck []stuckPod) Chaincode {
+func (a *Access) chaincode(ctx context.Context, cc *network.Chaincode, on *network.ChaincodeChannel, views []peerView, stuck []kube.StuckPod) Chaincode {
 	out := Chaincode{Name: cc.Name, Channel: on.Channel.Name, Approved: []string{}, Installed: []string{}}
 	d, err := a.committed(ctx, on.Channel.Name, cc.Name, views)
 	switch {
@@ -90,35 +88,16 @@ func listed(names []string) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:2], ", "), len(names)-2)
 }
 
-// stuckPod is a chaincode's pod that does not run and will hardly do so by itself. Peers tell
-// nothing of it: to them a chaincode is ready to run as soon as its definition is.
-type stuckPod struct {
-	name, node, label, reason string
-}
-
-// stuckChaincodes asks for the pods that peers' launchers made. Without the right to see pods
-// there are none to tell of.
-func (a *Access) stuckChaincodes(ctx context.Context) []stuckPod {
-	pods, err := a.Kube.Core().CoreV1().Pods(a.Kube.Namespace()).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=chaincode"})
-	if err != nil {
-		return nil
-	}
-	var all []stuckPod
-	for i := range pods.Items {
-		p := &pods.Items[i]
-		if reason, stuck := kube.PodReason(p); stuck {
-			all = append(all, stuckPod{p.Name, p.Labels["pivt.io/node"], p.Labels["pivt.io/chaincode"], reason})
-		}
-	}
-	return all
-}
+// chaincodePods selects what peers' launchers make to run chaincodes. Peers tell nothing of
+// them: to them a chaincode is ready to run as soon as its definition is.
+const chaincodePods = "app.kubernetes.io/component=chaincode"
 
 // stuckReason is why a peer's pod of the chaincode does not run, "" if all do.
-func stuckReason(cc *network.Chaincode, stuck []stuckPod) string {
+func stuckReason(cc *network.Chaincode, stuck []kube.StuckPod) string {
 	for _, p := range stuck {
 		// A label value cannot hold every package label, so compare what both can hold.
-		if network.Label(p.label) == network.Label(cc.Label()) {
-			return fmt.Sprintf("pod/%s of %s: %s", p.name, p.node, p.reason)
+		if network.Label(p.Labels["pivt.io/chaincode"]) == network.Label(cc.Label()) {
+			return fmt.Sprintf("pod/%s of %s: %s", p.Name, p.Labels["pivt.io/node"], p.Reason)
 		}
 	}
 	return ""

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,12 +12,12 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"pivt.io/pivt/pkg/exit"
 	"pivt.io/pivt/pkg/kube"
 	"pivt.io/pivt/pkg/network"
 	"pivt.io/pivt/pkg/pki"
+	"pivt.io/pivt/pkg/workflow"
 )
 
 // Result is the answer to one question of a check.
@@ -61,13 +62,13 @@ func cluster(ctx context.Context, k *kube.Client) Result {
 
 func argo(ctx context.Context, k *kube.Client) Result {
 	r := Result{Category: "Argo", Title: "the cluster knows workflows"}
-	ok, err := k.Serves(ctx, schema.GroupVersion{Group: "argoproj.io", Version: "v1alpha1"}, "workflows")
+	err := workflow.Available(ctx, k)
 	switch {
+	case errors.Is(err, workflow.ErrNoArgo):
+		r.Detail = "resource " + workflow.Resource().GroupResource().String() + " is missing"
+		r.Hint = "install Argo Workflows: " + workflow.InstallHint
 	case err != nil:
 		r.Detail = err.Error()
-	case !ok:
-		r.Detail = "resource workflows.argoproj.io is missing"
-		r.Hint = "install Argo Workflows: https://argo-workflows.readthedocs.io/en/latest/installation/"
 	default:
 		r.OK = true
 	}

@@ -78,7 +78,10 @@ func Collect(ctx context.Context, a *Access) (*Status, error) {
 		return nil, err
 	}
 	up := s.nodes(a, state)
-	stuck := a.stuckChaincodes(ctx)
+	stuck, err := a.Kube.StuckPods(ctx, chaincodePods)
+	if err != nil {
+		stuck = nil // without the right to see pods there is nothing to tell of them
+	}
 	var mu sync.Mutex
 	var g errgroup.Group
 	for i, ch := range a.Network.Channels {
@@ -144,7 +147,7 @@ func (c Channel) complete() bool {
 }
 
 // channel asks the orderers for the channel's height, and every peer about itself.
-func (a *Access) channel(ctx context.Context, ch *network.Channel, up map[string]bool, stuck []stuckPod) (Channel, []Chaincode) {
+func (a *Access) channel(ctx context.Context, ch *network.Channel, up map[string]bool, stuck []kube.StuckPod) (Channel, []Chaincode) {
 	out := Channel{Name: ch.Name}
 	out.Height, out.Reason = a.height(ctx, ch, up)
 	views := a.peers(ctx, ch, up)

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"pivt.io/pivt/pkg/chart"
+	"pivt.io/pivt/pkg/exit"
 	"pivt.io/pivt/pkg/workflow"
 )
 
@@ -69,10 +71,27 @@ func (d *Deployment) follow(ctx context.Context, f Flow, manifest []byte, step S
 			step.Update(e.String())
 		}
 	})
-	if err == nil {
+	switch {
+	case err == nil:
 		err = workflow.Explain(outcome)
+	case d.StopWorkflows && exit.CodeOf(err) == exit.Interrupted:
+		err = d.stop(ctx, run, step)
 	}
 	return outcome, explained(err)
+}
+
+// stopFor is how long stopping a workflow may take; the person who pressed Ctrl-C waits.
+const stopFor = 10 * time.Second
+
+// stop ends a workflow after an interrupt, whose error it returns unless that fails.
+func (d *Deployment) stop(ctx context.Context, run *workflow.Run, step Step) error {
+	step.Update("stopping workflow " + run.Name)
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopFor)
+	defer cancel()
+	if err := workflow.Stop(stopping, d.Kube, run); err != nil {
+		return exit.With(fmt.Errorf("interrupted: %w", err), exit.Failed)
+	}
+	return fmt.Errorf("workflow %s was stopped: %w", run.Name, context.Cause(ctx))
 }
 
 func title(f Flow, subjects []subject) string {

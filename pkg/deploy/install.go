@@ -9,13 +9,12 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"pivt.io/pivt/pkg/chart"
-	"pivt.io/pivt/pkg/exit"
 	"pivt.io/pivt/pkg/kube"
 	"pivt.io/pivt/pkg/network"
 	"pivt.io/pivt/pkg/pki"
+	"pivt.io/pivt/pkg/workflow"
 )
 
 // DefaultTimeout bounds a whole install.
@@ -29,6 +28,9 @@ type Deployment struct {
 	CryptoDir string         // cryptogen's layout, made where missing
 	Now       func() time.Time
 	Report    Reporter
+	// StopWorkflows makes an interrupt end the workflows that are under way, instead of only
+	// looking away.
+	StopWorkflows bool
 }
 
 // Install brings the network up, or up to date: namespace, keys, nodes, channels and
@@ -71,7 +73,7 @@ func (d *Deployment) prepare(ctx context.Context) ([]Change, error) {
 		step.Fail(err)
 		return nil, err
 	}
-	if err := d.requireArgo(ctx); err != nil {
+	if err := workflow.Available(ctx, d.Kube); err != nil {
 		step.Fail(err)
 		return nil, err
 	}
@@ -89,19 +91,6 @@ func (d *Deployment) prepare(ctx context.Context) ([]Change, error) {
 	}
 	step.Skip("Kubernetes " + version.GitVersion)
 	return nil, nil
-}
-
-// requireArgo fails early, and with the cure, where workflows are unknown.
-func (d *Deployment) requireArgo(ctx context.Context) error {
-	ok, err := d.Kube.Serves(ctx, schema.GroupVersion{Group: "argoproj.io", Version: "v1alpha1"}, "workflows")
-	if err != nil {
-		return err
-	}
-	if !ok {
-		return exit.WithHint(exit.With(errors.New("this cluster has no Argo Workflows (resource workflows.argoproj.io)"), exit.NotReady),
-			"install its controller, see https://argo-workflows.readthedocs.io/en/latest/installation/, then repeat this command")
-	}
-	return nil
 }
 
 func (d *Deployment) keys(ctx context.Context) (*pki.Material, []Change, error) {
