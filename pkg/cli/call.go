@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"pivt.io/pivt/pkg/check"
 	"pivt.io/pivt/pkg/exit"
+	"pivt.io/pivt/pkg/fabric"
 	"pivt.io/pivt/pkg/network"
 )
 
@@ -75,20 +77,20 @@ func (o *callOptions) run(ctx context.Context, s *State, g *globals, a *check.Ac
 	}
 	ctx, cancel := withTimeout(ctx, o.timeout)
 	defer cancel()
-	p, err := a.Peer(org.Nodes[0], o.admin)
+	node, p, err := o.peer(ctx, a, channel, org)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s %s on channel %q: %w", o.verb(), name, channel, err)
 	}
 	defer p.Close()
-	verb, call := "querying", p.Evaluate
+	call := p.Evaluate
 	if o.invoke {
-		verb, call = "invoking", p.Submit
+		call = p.Submit
 	}
 	answer, err := call(ctx, channel, name, function, args...)
 	if err != nil {
-		err = fmt.Errorf("%s %s on channel %q: %w", verb, name, channel, err)
+		err = fmt.Errorf("%s %s on channel %q: %w", o.verb(), name, channel, err)
 		if exit.IsTransient(err) || exit.CodeOf(err) == exit.TimedOut {
-			err = exit.WithHint(err, fmt.Sprintf(`"pivt status" shows whether %s and the chaincode are ready`, org.Nodes[0].Name()))
+			err = exit.WithHint(err, fmt.Sprintf(`"pivt status" shows whether %s and the chaincode are ready`, node.Name()))
 		}
 		return err
 	}
@@ -102,6 +104,37 @@ func (o *callOptions) run(ctx context.Context, s *State, g *globals, a *check.Ac
 		fmt.Fprintf(s.Stderr, "committed to %s\n", channel)
 	}
 	return nil
+}
+
+func (o *callOptions) verb() string {
+	if o.invoke {
+		return "invoking"
+	}
+	return "querying"
+}
+
+// peer connects to the first of the organisation's peers that answers. They are asked before the
+// call and not by it: of a transaction that got no answer nobody knows whether it was made.
+func (o *callOptions) peer(ctx context.Context, a *check.Access, channel string, org *network.Org) (*network.Node, *fabric.Peer, error) {
+	var silent []string
+	for _, node := range org.Nodes {
+		p, err := a.Peer(node, o.admin)
+		if err != nil || len(org.Nodes) == 1 { // its own words to the call will do
+			return node, p, err
+		}
+		asking, cancel := context.WithTimeout(ctx, o.timeout/time.Duration(len(org.Nodes)+1))
+		_, err = p.Height(asking, channel)
+		cancel()
+		if !exit.IsTransient(err) && !errors.Is(err, fabric.ErrNoChannel) {
+			return node, p, nil // also one that says no, for the call to tell why
+		}
+		p.Close()
+		if ctx.Err() != nil {
+			return nil, nil, context.Cause(ctx)
+		}
+		silent = append(silent, err.Error())
+	}
+	return nil, nil, exit.WithHint(errors.New(strings.Join(silent, "; ")), `"pivt status" shows which peers are ready`)
 }
 
 // target finds the channel and the organisation that flags and files mean.

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -22,7 +21,7 @@ func newChaincode(s *State, g *globals) *cobra.Command {
 }
 
 func newChaincodeInstall(s *State, g *globals) *cobra.Command {
-	var timeout time.Duration
+	var o flowOptions
 	var include []string
 	c := &cobra.Command{
 		Use:   "install [NAME...]",
@@ -39,10 +38,10 @@ Exit status: 0 done or nothing to do; 1 failed; 2 wrong usage or files; 4 timed 
   pivt chaincode install --include basic`,
 		ValidArgsFunction: completeNames(s, g, chaincodeNames),
 		RunE: func(c *cobra.Command, names []string) error {
-			return g.runFlow(c, s, deploy.ChaincodeFlow, append(names, include...), timeout)
+			return g.runFlow(c, s, deploy.ChaincodeFlow, append(names, include...), o)
 		},
 	}
-	c.Flags().DurationVar(&timeout, "timeout", deploy.DefaultTimeout, "how long to wait")
+	o.addFlags(c.Flags())
 	c.Flags().StringSliceVar(&include, "include", nil, "only these chaincodes; the same as naming them")
 	return c
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -26,7 +25,7 @@ func newChannel(s *State, g *globals) *cobra.Command {
 }
 
 func newChannelApply(s *State, g *globals) *cobra.Command {
-	var timeout time.Duration
+	var o flowOptions
 	c := &cobra.Command{
 		Use:   "apply [NAME...]",
 		Short: "Create channels and join their peers",
@@ -42,15 +41,15 @@ Exit status: 0 done or nothing to do; 1 failed; 2 wrong usage or files; 4 timed 
   pivt channel apply mychannel`,
 		ValidArgsFunction: completeNames(s, g, channelNames),
 		RunE: func(c *cobra.Command, names []string) error {
-			return g.runFlow(c, s, deploy.ChannelFlow, names, timeout)
+			return g.runFlow(c, s, deploy.ChannelFlow, names, o)
 		},
 	}
-	c.Flags().DurationVar(&timeout, "timeout", deploy.DefaultTimeout, "how long to wait")
+	o.addFlags(c.Flags())
 	return c
 }
 
 // runFlow runs one flow for the named subjects and prints what changed.
-func (g *globals) runFlow(c *cobra.Command, s *State, f deploy.Flow, names []string, timeout time.Duration) error {
+func (g *globals) runFlow(c *cobra.Command, s *State, f deploy.Flow, names []string, o flowOptions) error {
 	d, err := g.deployment(s)
 	if err != nil {
 		return err
@@ -64,7 +63,8 @@ func (g *globals) runFlow(c *cobra.Command, s *State, f deploy.Flow, names []str
 			return usageErrorf("%s %q is not in the files; known: %s", noun, name, strings.Join(known, ", "))
 		}
 	}
-	ctx, cancel := withTimeout(c.Context(), timeout)
+	d.StopWorkflows = o.stop
+	ctx, cancel := withTimeout(c.Context(), o.timeout)
 	defer cancel()
 	began := s.Now()
 	changes, err := d.RunFlow(ctx, f, names)
@@ -72,7 +72,7 @@ func (g *globals) runFlow(c *cobra.Command, s *State, f deploy.Flow, names []str
 		err = perr
 	}
 	if err != nil {
-		return installError(c, err)
+		return installError(c, d, err)
 	}
 	g.finish(s, changes, s.Now().Sub(began))
 	return nil

@@ -6,13 +6,14 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"pivt.io/pivt/pkg/deploy"
 	"pivt.io/pivt/pkg/exit"
 )
 
 func newInstall(s *State, g *globals) *cobra.Command {
-	var timeout time.Duration
+	var o flowOptions
 	c := &cobra.Command{
 		Use:   "install",
 		Short: "Make the network run, or bring it up to date",
@@ -20,7 +21,7 @@ func newInstall(s *State, g *globals) *cobra.Command {
 peers (a Helm release named hlf-kube), channels and chaincodes (two Argo workflows).
 
 What is already there is left alone. The command may be stopped at any moment and repeated; it goes
-on where it was. Workflows that are under way are not stopped with it.
+on where it was. Workflows that are under way go on without it, unless --stop-workflows is given.
 
 Exit status: 0 done or nothing to do; 1 failed; 2 wrong usage or files; 3 the cluster lacks something;
 4 timed out; 130 interrupted.`,
@@ -38,7 +39,8 @@ Exit status: 0 done or nothing to do; 1 failed; 2 wrong usage or files; 3 the cl
 			if err != nil {
 				return err
 			}
-			ctx, cancel := withTimeout(c.Context(), timeout)
+			d.StopWorkflows = o.stop
+			ctx, cancel := withTimeout(c.Context(), o.timeout)
 			defer cancel()
 			began := s.Now()
 			changes, err := d.Install(ctx)
@@ -46,14 +48,25 @@ Exit status: 0 done or nothing to do; 1 failed; 2 wrong usage or files; 3 the cl
 				err = perr
 			}
 			if err != nil {
-				return installError(c, err)
+				return installError(c, d, err)
 			}
 			g.finish(s, changes, s.Now().Sub(began))
 			return nil
 		},
 	}
-	c.Flags().DurationVar(&timeout, "timeout", deploy.DefaultTimeout, "how long to wait for the whole")
+	o.addFlags(c.Flags())
 	return c
+}
+
+// flowOptions are the flags of commands that run workflows.
+type flowOptions struct {
+	timeout time.Duration
+	stop    bool
+}
+
+func (o *flowOptions) addFlags(f *pflag.FlagSet) {
+	f.DurationVar(&o.timeout, "timeout", deploy.DefaultTimeout, "how long to wait for the whole")
+	f.BoolVar(&o.stop, "stop-workflows", false, "when interrupted, stop the workflows that are under way")
 }
 
 // deployment gathers what changing commands work on.
@@ -89,10 +102,14 @@ func (g *globals) finish(s *State, changes []deploy.Change, took time.Duration) 
 }
 
 // installError names the one command to look further, and after Ctrl-C how to go on.
-func installError(c *cobra.Command, err error) error {
+func installError(c *cobra.Command, d *deploy.Deployment, err error) error {
 	switch exit.CodeOf(err) {
 	case exit.Interrupted:
-		return exit.WithHint(exit.With(errors.New("interrupted; workflows that have been submitted go on"), exit.Interrupted),
+		text := "interrupted; workflows that have been submitted go on"
+		if d.StopWorkflows {
+			text = "interrupted; workflows that were under way have been stopped"
+		}
+		return exit.WithHint(exit.With(errors.New(text), exit.Interrupted),
 			fmt.Sprintf("repeat %q to go on where it was", c.CommandPath()))
 	case exit.Failed, exit.TimedOut, exit.TryAgain:
 		return exit.WithHint(err, `"pivt status" shows every node, channel and chaincode; then repeat the command`)
