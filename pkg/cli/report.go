@@ -2,8 +2,10 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 
@@ -111,7 +113,16 @@ func (s *plainStep) Fail(err error) {
 		s.end("..", s.title+": interrupted")
 		return
 	}
-	s.end("failed", s.title+": "+firstLine(err.Error()))
+	s.end("failed", s.title+": "+inStory(err))
+}
+
+// inStory is a failure as the story tells it: in one line, but for what a compiler said.
+func inStory(err error) string {
+	var b *deploy.BuildError
+	if !errors.As(err, &b) || len(b.Log) == 0 {
+		return firstLine(err.Error())
+	}
+	return b.Reason + "\n    " + strings.Join(b.Log, "\n    ")
 }
 
 // stopped tells a person's Ctrl-C, which is no failure of the step it met.

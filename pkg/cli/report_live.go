@@ -127,7 +127,7 @@ func (s *liveStep) Fail(err error) {
 		s.r.end(s, "•", amber, s.title+": interrupted")
 		return
 	}
-	s.r.end(s, "✗", red, s.title+": "+firstLine(err.Error()))
+	s.r.end(s, "✗", red, s.title+": "+inStory(err))
 }
 
 // cut shortens s to n columns, so that a live line never wraps and redrawing holds.

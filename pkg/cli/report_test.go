@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -99,5 +100,22 @@ func TestLiveLineNeverWraps(t *testing.T) {
 	}
 	if got := cut("short", 12); got != "short" {
 		t.Errorf("cut = %q", got)
+	}
+}
+
+// TestStoryOfABuild: what a compiler said is told whole, by printers for people.
+func TestStoryOfABuild(t *testing.T) {
+	t.Parallel()
+	failed := &deploy.BuildError{Chaincode: "basic_1.0", Node: "peer0", Reason: "exit status 1", Log: []string{"# basic", "./main.go:7:2: undefined: x"}}
+	const want = "build of basic_1.0: exit status 1\n    # basic\n    ./main.go:7:2: undefined: x\n"
+	var plain, live bytes.Buffer
+	c := &clock{time.Unix(0, 0)}
+	(&plainReporter{w: &plain, now: c.now}).Start("build of basic_1.0").Fail(fmt.Errorf("wrapped: %w", failed))
+	r := &liveReporter{w: &live, now: c.now, width: func() int { return 80 }}
+	r.Start("build of basic_1.0").Fail(failed)
+	for name, got := range map[string]string{"plain": plain.String(), "live": live.String()} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%s: got %q, want %q in it", name, got, want)
+		}
 	}
 }

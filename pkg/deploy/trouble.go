@@ -20,6 +20,7 @@ type trouble struct {
 	cancel context.CancelFunc
 	ended  chan struct{}
 	look   func(context.Context) string
+	builds *builds
 
 	mu   sync.Mutex
 	text string
@@ -28,8 +29,9 @@ type trouble struct {
 // followChaincodes tells every new reason until stop is called. Without the right to see pods
 // nothing is told: it is only a help.
 func (d *Deployment) followChaincodes(ctx context.Context, tell func(string)) *trouble {
+	builds := d.followBuilds(ctx)
 	ctx, cancel := context.WithCancel(ctx)
-	t := &trouble{cancel: cancel, ended: make(chan struct{}), look: d.stuckChaincode}
+	t := &trouble{cancel: cancel, ended: make(chan struct{}), look: d.stuckChaincode, builds: builds}
 	go func() {
 		defer close(t.ended)
 		_ = kube.Follow(ctx, kube.Pods(d.Kube.Core(), d.Kube.Namespace(), chaincodePods), kube.Follower{
@@ -54,6 +56,9 @@ func (d *Deployment) followChaincodes(ctx context.Context, tell func(string)) *t
 func (t *trouble) stop(err error) error {
 	t.cancel()
 	<-t.ended
+	if told := t.builds.stop(err); told != err {
+		return told // a chaincode that was not built is not looked for among those that run
+	}
 	if err == nil || errors.Is(err, context.Canceled) {
 		return err
 	}

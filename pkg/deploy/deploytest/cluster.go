@@ -31,8 +31,9 @@ type Cluster struct {
 	refusals map[string]string // "verb resource" to a message
 	done     map[string]bool   // tasks of workflows that have been done
 	fails    map[string]TaskFailure
-	stuck    bool // nothing that was begun ends
-	pending  bool // pods stay pending
+	stuck    bool              // nothing that was begun ends
+	pending  bool              // pods stay pending
+	logs     map[string]string // of pods
 }
 
 // TaskFailure is how a step ends that fails.
@@ -192,6 +193,16 @@ func (c *Cluster) Delete(resource, namespace, name string) {
 		}
 	}
 	c.t.Fatalf("there is no %s/%s to delete", resource, name)
+}
+
+// Log is what a pod has written.
+func (c *Cluster) Log(pod, text string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.logs == nil {
+		c.logs = map[string]string{}
+	}
+	c.logs[pod] = text
 }
 
 // Put stores an object of the core group, as somebody with kubectl would.

@@ -74,6 +74,10 @@ func (c *Cluster) serve(w http.ResponseWriter, r *http.Request, parts []string) 
 	known := false
 	q.kind, known = c.kinds[q.gv+"/"+q.resource]
 	c.mu.Unlock()
+	if known && q.resource == "pods" && len(rest) == 3 && rest[2] == "log" {
+		c.log(w, q.name)
+		return
+	}
 	if !known || len(rest) > 2 {
 		refuse(w, http.StatusNotFound, metav1.StatusReasonNotFound, "the server could not find the requested resource", nil)
 		return
@@ -90,6 +94,18 @@ func (c *Cluster) serve(w http.ResponseWriter, r *http.Request, parts []string) 
 		return
 	}
 	c.answerOne(w, q)
+}
+
+// log answers with what Log stored for a pod.
+func (c *Cluster) log(w http.ResponseWriter, pod string) {
+	c.mu.Lock()
+	text, ok := c.logs[pod]
+	c.mu.Unlock()
+	if !ok {
+		refuse(w, http.StatusNotFound, metav1.StatusReasonNotFound, fmt.Sprintf("pods %q not found", pod), nil)
+		return
+	}
+	_, _ = io.WriteString(w, text)
 }
 
 func verbOf(q *request) string {
