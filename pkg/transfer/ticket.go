@@ -1,9 +1,6 @@
 package transfer
 
-import (
-	"errors"
-	"io"
-)
+import "io"
 
 // Ticket is all that a pod needs to call back. In a pod it is JSON, in a file of a Secret.
 type Ticket struct {
@@ -40,7 +37,7 @@ type Options struct {
 	FirstPort, LastPort int
 	// Rand makes tokens and picks ports; nil means crypto/rand.
 	Rand io.Reader
-	// Report gets one sentence per transfer that completed or broke.
+	// Report gets one sentence per transfer that broke off and may be repeated.
 	Report func(string)
 }
 
@@ -48,5 +45,3 @@ type Options struct {
 type RefusedError struct{ Text string }
 
 func (e *RefusedError) Error() string { return e.Text }
-
-var errUnbuilt = errors.New("not built yet")
