@@ -16,6 +16,7 @@ import (
 const (
 	pivtImage      = "docker.io/pivt/pivt:dev"
 	chaincodeImage = "docker.io/pivt/basic:1.0"
+	serverImage    = "docker.io/pivt/server:1.0"
 	// nobodyUser is a number because Kubernetes can check runAsNonRoot against nothing else.
 	nobodyUser = "65532:65532"
 	// chaincodeToolchain is fixed: the digest of the chaincode image is written into the default network.yaml.
@@ -46,6 +47,7 @@ func (c *Cluster) projectImages(ctx context.Context, project Project) ([]image.S
 	}{
 		{pivtImage, "cmd/pivt-pod", "/usr/local/bin/pivt", nil},
 		{chaincodeImage, "samples/chaincode/basic", "/usr/local/bin/chaincode", []string{"GOTOOLCHAIN=" + chaincodeToolchain, "GOEXPERIMENT="}},
+		{serverImage, "samples/chaincode/server", "/usr/local/bin/chaincode", []string{"GOTOOLCHAIN=" + chaincodeToolchain, "GOEXPERIMENT="}},
 	} {
 		binary, err := c.compile(ctx, filepath.Join(dir, p.dir), ".", p.env...)
 		if err != nil {
