@@ -17,6 +17,7 @@ const (
 	pivtImage      = "docker.io/pivt/pivt:dev"
 	chaincodeImage = "docker.io/pivt/basic:1.0"
 	serverImage    = "docker.io/pivt/server:1.0"
+	faultyImage    = "docker.io/pivt/faulty:1.0"
 	// nobodyUser is a number because Kubernetes can check runAsNonRoot against nothing else.
 	nobodyUser = "65532:65532"
 	// chaincodeToolchain is fixed: the digest of the chaincode image is written into the default network.yaml.
@@ -41,14 +42,22 @@ func (c *Cluster) projectImages(ctx context.Context, project Project) ([]image.S
 	}
 	var specs []image.Spec
 	var problems []error
-	for _, p := range []struct {
+	type program struct {
 		name, dir, inImage string
 		env                []string
-	}{
+	}
+	const chaincode = "/usr/local/bin/chaincode"
+	pinned := []string{"GOTOOLCHAIN=" + chaincodeToolchain, "GOEXPERIMENT="}
+	programs := []program{
 		{pivtImage, "cmd/pivt-pod", "/usr/local/bin/pivt", nil},
-		{chaincodeImage, "samples/chaincode/basic", "/usr/local/bin/chaincode", []string{"GOTOOLCHAIN=" + chaincodeToolchain, "GOEXPERIMENT="}},
-		{serverImage, "samples/chaincode/server", "/usr/local/bin/chaincode", []string{"GOTOOLCHAIN=" + chaincodeToolchain, "GOEXPERIMENT="}},
-	} {
+		{chaincodeImage, "samples/chaincode/basic", chaincode, pinned},
+	}
+	if project.Builders { // what only tests run
+		programs = append(programs,
+			program{serverImage, "samples/chaincode/server", chaincode, pinned},
+			program{faultyImage, "cmd/pivt/e2e/testdata/faulty", chaincode, pinned})
+	}
+	for _, p := range programs {
 		binary, err := c.compile(ctx, filepath.Join(dir, p.dir), ".", p.env...)
 		if err != nil {
 			problems = append(problems, err)
