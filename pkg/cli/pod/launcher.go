@@ -3,7 +3,6 @@ package pod
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -139,10 +138,8 @@ func (t *transferFlags) run(ctx context.Context, p Process, what string, move fu
 		err = move(ctx, ticket, transfer.Limits{Bytes: math.MaxInt64, Entries: math.MaxInt})
 	}
 	if err != nil {
-		err = fmt.Errorf("%s: %w", what, err)
-		var refused *transfer.RefusedError
-		if errors.As(err, &refused) {
-			err = exit.With(err, exit.Failed)
+		if ctx.Err() != nil {
+			err = exit.With(err, exit.TimedOut)
 		}
 		writeTermination(p.Termination, err)
 		return err

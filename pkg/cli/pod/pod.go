@@ -45,12 +45,17 @@ func Main(ctx context.Context, p Process) exit.Code {
 	root.SetArgs(p.Args)
 	err := root.ExecuteContext(ctx)
 	if err != nil {
-		if exit.CodeOf(err) == exit.Failed && strings.HasPrefix(err.Error(), "unknown ") {
+		if exit.CodeOf(err) == exit.Failed && isUsage(err) {
 			err = exit.With(err, exit.Invalid)
 		}
 		fmt.Fprintf(p.Stderr, "Error: %v\n", err)
 	}
 	return exit.CodeOf(err)
+}
+
+// isUsage knows what cobra says to wrong arguments: it has no type for them.
+func isUsage(err error) bool {
+	return strings.HasPrefix(err.Error(), "unknown ") || strings.HasPrefix(err.Error(), "required flag")
 }
 
 // Commands are the hidden commands "step" and "launcher".
