@@ -1,10 +1,8 @@
 package network
 
 import (
-	"net"
 	"regexp"
 	"strconv"
-	"strings"
 )
 
 var (
@@ -13,8 +11,6 @@ var (
 	chaincodeVersion = regexp.MustCompile(`^[A-Za-z0-9_.+-]+$`)
 	systemChaincodes = []string{"cscc", "escc", "lscc", "qscc", "vscc"}
 
-	imageName = regexp.MustCompile(`^([a-zA-Z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$`)
-	digest    = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 	languages = []string{"golang", "node", "java"}
 )
 
@@ -69,6 +65,7 @@ func (l *loader) chaincode(cc *Chaincode, o *node) {
 	}
 	l.code(cc, o, who)
 	l.chaincodeChannels(cc, o, who)
+	cc.Init = l.call(o, "init", who)
 	for _, item := range l.names(o, "orgs") {
 		if org := l.peerOrg(item, who); org != nil {
 			cc.Orgs = append(cc.Orgs, org)
@@ -77,7 +74,7 @@ func (l *loader) chaincode(cc *Chaincode, o *node) {
 	if o.get("orgs") == nil {
 		cc.Orgs = union(cc.Channels)
 	}
-	cc.Smoke = l.smoke(o, who)
+	cc.Smoke = l.call(o, "smoke", who)
 }
 
 func (l *loader) checkVersion(n *node, who, v string) bool {
@@ -100,62 +97,6 @@ func (l *loader) language(o *node, who string) string {
 		l.errorf(o.get("language"), "%s: language %s is unknown%s", who, show(s), hint(s, languages, "languages"))
 	}
 	return ""
-}
-
-// code reads where a chaincode's code is.
-func (l *loader) code(cc *Chaincode, o *node, who string) {
-	var given []string
-	for _, key := range []string{"image", "service", "source"} {
-		if o.get(key) == nil {
-			continue
-		}
-		if given = append(given, key); len(given) == 2 {
-			l.errorf(o.get(key), "%s has both %s and %s; keep one", who, given[0], key)
-		}
-	}
-	if n := o.get("image"); n != nil {
-		cc.Image = l.str(o, "image")
-		if n.kind == text {
-			l.checkImage(n, who, cc.Image)
-		}
-	}
-	if n := o.get("service"); n != nil {
-		cc.Service = &Service{Address: l.str(o, "service"), TLS: NoTLS}
-		host, port, err := net.SplitHostPort(cc.Service.Address)
-		p, perr := strconv.ParseUint(port, 10, 16)
-		if n.kind == text && (err != nil || perr != nil || p == 0 || !validDNS(host)) {
-			l.errorf(n, "%s: service %s is not HOST:PORT", who, show(cc.Service.Address))
-		}
-		l.warnf(n, "%s: service is not deployed by this version of pivt; use image", who)
-	}
-	if n := o.get("source"); n != nil {
-		cc.Source = l.str(o, "source")
-		if n.kind == text && strings.TrimSpace(cc.Source) == "" {
-			l.errorf(n, "%s: source is empty; name a directory", who)
-		}
-		l.warnf(n, "%s: source is not deployed by this version of pivt; use image", who)
-	}
-	if len(given) == 0 {
-		l.warnf(l.places[cc], "%s has no image and is not deployed by this version of pivt; add image: NAME@sha256:DIGEST", who)
-	}
-}
-
-func (l *loader) checkImage(n *node, who, image string) {
-	name, sum, pinned := strings.Cut(image, "@")
-	tag := ""
-	if i := strings.LastIndex(name, ":"); i > strings.LastIndex(name, "/") {
-		name, tag = name[:i], name[i+1:]
-	}
-	switch {
-	case !imageName.MatchString(name):
-		l.errorf(n, "%s: image %s is not an image's name; write NAME@sha256:DIGEST", who, show(image))
-	case !pinned:
-		l.errorf(n, "%s: image %s has no digest, so its peers could run different code; write %s@sha256:DIGEST", who, show(image), name)
-	case tag != "":
-		l.errorf(n, "%s: image %s has a tag and a digest, and only the digest counts; write %s@%s", who, show(image), name, sum)
-	case !digest.MatchString(sum):
-		l.errorf(n, "%s: image %s: the digest must be sha256: and 64 lower-case hexadecimal digits", who, show(image))
-	}
 }
 
 func (l *loader) chaincodeChannels(cc *Chaincode, o *node, who string) {
@@ -188,9 +129,10 @@ func (l *loader) chaincodeChannels(cc *Chaincode, o *node, who string) {
 		if n := c.get("policy"); n != nil {
 			def.Policy = l.str(c, "policy")
 			if n.kind == text {
-				l.policy(n, def, inside)
+				l.policy(n, "policy", def.Policy, ch, inside)
 			}
 		}
+		def.Collections = l.collections(cc, o, c, ch, inside)
 	}
 	if n := o.get("channels"); n == nil && o.find("channels") < 0 || n != nil && n.kind == list && len(n.items) == 0 {
 		l.errorf(l.places[cc], "%s has no channels; list where it is to be defined", who)
@@ -226,38 +168,6 @@ func inOrgs(orgs []*Org, org *Org) bool {
 	return false
 }
 
-// policy checks an endorsement policy: that Fabric can read it, and that it can be met.
-func (l *loader) policy(n *node, def *ChaincodeChannel, who string) {
-	found, err := principals(def.Policy)
-	if err != nil {
-		l.errorf(n, "%s: policy %s: %v", who, show(def.Policy), err)
-		return
-	}
-	known := map[string]*Org{}
-	var names []string
-	for _, org := range l.net.Orgs() {
-		known[org.MSPID] = org
-		names = append(names, org.MSPID)
-	}
-	told := map[principal]bool{}
-	for _, p := range found {
-		if told[p] {
-			continue
-		}
-		told[p] = true
-		org := known[p.msp]
-		switch {
-		case org == nil && l.external[strings.TrimSuffix(p.msp, "MSP")] && strings.HasSuffix(p.msp, "MSP"):
-		case org == nil:
-			l.errorf(n, "%s: policy: MSP %s is not in %s%s", who, show(p.msp), l.cryptoFile, hint(p.msp, names, "MSPs"))
-		case org.Kind == Peer && !inOrgs(def.Channel.Orgs, org):
-			l.warnf(n, "%s: policy names %s, whose organisation is not in the channel and so cannot endorse", who, p.msp)
-		case !org.NodeOUs && (p.role == "peer" || p.role == "client" || p.role == "orderer"):
-			l.warnf(n, "%s: policy asks for '%s.%s', but EnableNodeOUs of org %q is false, so no certificate has that role; use member, or enable it", who, p.msp, p.role, org.Name)
-		}
-	}
-}
-
 // union lists the organisations of all channels once, in the order of the files.
 func union(channels []*ChaincodeChannel) []*Org {
 	var orgs []*Org
@@ -271,14 +181,15 @@ func union(channels []*ChaincodeChannel) []*Org {
 	return orgs
 }
 
-// smoke reads the call that proves a chaincode alive.
-func (l *loader) smoke(o *node, who string) *Call {
-	s := l.object(o, "smoke")
+// call reads a function of the chaincode with its arguments: that proves it alive, or that
+// sets it up.
+func (l *loader) call(o *node, key, who string) *Call {
+	s := l.object(o, key)
 	if s == nil {
 		return nil
 	}
-	call := &Call{Invoke: l.flag(s, "invoke")}
-	call.Function, _, _ = l.nameOf(s, "function", "%s: smoke has no function", who)
+	call := &Call{Invoke: key == "init" || l.flag(s, "invoke")}
+	call.Function, _, _ = l.nameOf(s, "function", "%s: %s has no function", who, key)
 	for _, item := range l.list(s, "args") {
 		if a, ok := l.textOf(item, "an entry of args"); ok {
 			call.Args = append(call.Args, a)

@@ -56,6 +56,17 @@ func (l *loader) collisions() {
 			objects.all([]string{n.Name(), n.MSPSecret(), n.TLSSecret()}, host, l.places[n])
 		}
 	}
+	for _, cc := range l.net.Chaincodes {
+		if cc.Service == nil || cc.Service.Image == "" {
+			continue
+		}
+		for _, o := range cc.Orgs {
+			who := fmt.Sprintf("the server of chaincode %q for org %q", cc.Name, o.Name)
+			if !objects.claim(o.ChaincodeService(cc), who, l.places[cc]) {
+				break
+			}
+		}
+	}
 	tasks := l.claims("the workflow task %q")
 	for _, ch := range l.net.Channels {
 		l.channelTasks(tasks, ch)

@@ -37,9 +37,16 @@ func describe(n *network.Network) string {
 		}
 	}
 	for _, cc := range n.Chaincodes {
-		p(0, "chaincode %s orgs=%s %s", cc.Label(), names(cc.Orgs), strings.Join(some(cc.Language, cc.Image, service(cc), cc.Source), " "))
+		p(0, "chaincode %s orgs=%s %s", cc.Label(), names(cc.Orgs), strings.Join(some(cc.Language, cc.Image, service(cc), cc.Source, below(cc.Path), cc.Package), " "))
 		for _, c := range cc.Channels {
 			p(1, "on %s orgs=%s %s", c.Channel.Name, names(c.Orgs), c.Policy)
+			for _, x := range c.Collections {
+				p(2, "collection %s peers=%d..%d live=%d read=%t write=%t %s", x.Name, x.RequiredPeerCount, x.MaxPeerCount, x.BlockToLive,
+					x.MemberOnlyRead, x.MemberOnlyWrite, strings.Join(some(x.Policy, x.EndorsementPolicy), "; "))
+			}
+		}
+		if cc.Init != nil {
+			p(1, "init %s%q", cc.Init.Function, cc.Init.Args)
 		}
 		if cc.Smoke != nil {
 			p(1, "smoke %s%q invoke=%t", cc.Smoke.Function, cc.Smoke.Args, cc.Smoke.Invoke)
@@ -101,8 +108,19 @@ func sameInOneFile(t *testing.T, sources []network.Source, set []string, want *n
 }
 
 func service(cc *network.Chaincode) string {
-	if cc.Service == nil {
+	s := cc.Service
+	switch {
+	case s == nil:
+		return ""
+	case s.Image == "":
+		return s.Address + " tls=" + string(s.TLS)
+	}
+	return fmt.Sprintf("%s replicas=%d port=%d tls=%s as %s", s.Image, s.Replicas, s.Port, s.TLS, cc.Orgs[0].ChaincodeService(cc))
+}
+
+func below(path string) string {
+	if path == "" {
 		return ""
 	}
-	return cc.Service.Address
+	return "path=" + path
 }

@@ -125,6 +125,9 @@ func checkNames(t *testing.T, n *network.Network) {
 		check(cc.SmokeTask(), 63)
 		for _, o := range cc.Orgs {
 			check(cc.InstallTask(o), 63)
+			if cc.Service != nil && cc.Service.Image != "" {
+				check(o.ChaincodeService(cc), 52)
+			}
 		}
 	}
 }

@@ -27,8 +27,16 @@ var (
 	}
 	templateKeys = []string{"Count", "Start", "Hostname", "SANS", "PublicKeyAlgorithm"}
 	usersKeys    = []string{"Count", "PublicKeyAlgorithm"}
-	batchKeys    = []string{"timeout", "maxMessageCount", "absoluteMaxBytes", "preferredMaxBytes"}
+	// Those of Fabric's collections_config.json.
+	collectionKeys = []string{
+		"name", "policy", "requiredPeerCount", "maxPeerCount", "blockToLive", "memberOnlyRead", "memberOnlyWrite", own,
+	}
+	ownKeys   = []string{"signaturePolicy", "channelConfigPolicy"}
+	batchKeys = []string{"timeout", "maxMessageCount", "absoluteMaxBytes", "preferredMaxBytes"}
 )
+
+// own is a collection's own endorsement policy.
+const own = "endorsementPolicy"
 
 // format lists the keys of every mapping of the two files. What it does not list is the
 // charts' business.
@@ -52,12 +60,21 @@ var format = map[string][]string{
 	"network": {
 		"genesisProfile", "systemChannelID", "consensus", "batch", "channels", "chaincodes",
 	},
-	"network.batch":                   batchKeys,
-	"network.channels[]":              {"name", "orgs", "externalOrgs", "ordererOrgs", "consensus", "batch"},
-	"network.channels[].batch":        batchKeys,
-	"network.chaincodes[]":            {"name", "version", "language", "image", "service", "source", "orgs", "channels", "smoke"},
-	"network.chaincodes[].channels[]": {"name", "orgs", "policy"},
-	"network.chaincodes[].smoke":      {"function", "args", "invoke"},
+	"network.batch":            batchKeys,
+	"network.channels[]":       {"name", "orgs", "externalOrgs", "ordererOrgs", "consensus", "batch"},
+	"network.channels[].batch": batchKeys,
+	"network.chaincodes[]": {
+		"name", "version", "language", "image", "service", "source", "path", "package",
+		"orgs", "channels", "collections", "init", "smoke",
+	},
+	"network.chaincodes[].service":                         {"address", "image", "replicas", "port", "tls"},
+	"network.chaincodes[].channels[]":                      {"name", "orgs", "policy", "collections"},
+	"network.chaincodes[].channels[].collections[]":        collectionKeys,
+	"network.chaincodes[].channels[].collections[]." + own: ownKeys,
+	"network.chaincodes[].collections[]":                   collectionKeys,
+	"network.chaincodes[].collections[]." + own:            ownKeys,
+	"network.chaincodes[].init":                            {"function", "args"},
+	"network.chaincodes[].smoke":                           {"function", "args", "invoke"},
 }
 
 // keys reports what the format does not know, from n downwards. at is n's path without
@@ -126,7 +143,8 @@ func place(in string) string {
 func homes(name string) []string {
 	var some []string
 	for at, keys := range format {
-		if contains(keys, name) {
+		// Collections may stand in two places; the shorter says enough.
+		if contains(keys, name) && !strings.Contains(at, ".channels[].collections[]") {
 			some = append(some, at)
 		}
 	}

@@ -16,30 +16,38 @@ type principal struct{ msp, role string }
 const maxPolicyDepth = 32
 
 var (
-	roles         = []string{"member", "admin", "client", "peer", "orderer"}
-	principalText = regexp.MustCompile(`^([A-Za-z0-9.-]+)\.([^.]*)$`)
+	roles           = []string{"member", "admin", "client", "peer", "orderer"}
+	policyReference = regexp.MustCompile(`^(/[A-Za-z0-9_.-]+)+$`)
+	principalText   = regexp.MustCompile(`^([A-Za-z0-9.-]+)\.([^.]*)$`)
 )
 
-// principals parses an endorsement policy of Fabric's language (common/policydsl): gates
-// AND, OR and OutOf around principals in quotes. It returns the principals in order.
-func principals(policy string) ([]principal, error) {
+// parsedPolicy is what there is to know about a policy without evaluating it.
+type parsedPolicy struct {
+	principals []principal // in order
+	oneOf      bool        // any one of them will do
+}
+
+// parsePolicy parses a policy of Fabric's language (common/policydsl): gates AND, OR and OutOf
+// around principals in quotes.
+func parsePolicy(policy string) (parsedPolicy, error) {
 	p := policyParser{rest: policy, whole: policy}
+	p.found.oneOf = true
 	p.space()
 	if p.rest != "" && (p.rest[0] == '\'' || p.rest[0] == '"') {
-		return nil, p.fail("a single principal needs a gate around it: OR(%s)", strings.TrimSpace(p.rest))
+		return parsedPolicy{}, p.fail("a single principal needs a gate around it: OR(%s)", strings.TrimSpace(p.rest))
 	}
 	if err := p.gate(0); err != nil {
-		return nil, err
+		return parsedPolicy{}, err
 	}
 	if p.space(); p.rest != "" {
-		return nil, p.fail("%s follows the end of the policy", p.next())
+		return parsedPolicy{}, p.fail("%s follows the end of the policy", p.next())
 	}
 	return p.found, nil
 }
 
 type policyParser struct {
 	rest, whole string
-	found       []principal
+	found       parsedPolicy
 }
 
 // fail says what is wrong and where, counting characters from 1.
@@ -130,6 +138,10 @@ func (p *policyParser) gate(depth int) error {
 			return p.fail("expected \",\" or \")\", found %s", p.next())
 		}
 	}
+	if strings.EqualFold(name, "and") {
+		needed = given
+	}
+	p.found.oneOf = p.found.oneOf && needed == 1
 	if needed < 1 || needed > given {
 		return start.fail("OutOf(%d, …) has %d arguments after the number; the number must be from 1 to %d", needed, given, given)
 	}
@@ -181,7 +193,60 @@ func (p *policyParser) argument(depth int) error {
 	if !contains(roles, part[2]) {
 		return p.fail("%s is not a role%s", show(part[2]), hint(part[2], roles, "roles"))
 	}
-	p.found = append(p.found, principal{part[1], part[2]})
+	p.found.principals = append(p.found.principals, principal{part[1], part[2]})
 	p.rest = after
+	return nil
+}
+
+// policy checks an endorsement policy: that Fabric can read it, and that it can be met. It may
+// also be the name of one of the channel's policies.
+func (l *loader) policy(n *node, key, policy string, ch *Channel, who string) {
+	if strings.HasPrefix(policy, "/") {
+		if !policyReference.MatchString(policy) {
+			l.errorf(n, "%s: %s %s is not the full name of a policy, as /Channel/Application/Endorsement", who, key, show(policy))
+		}
+		return
+	}
+	found, err := parsePolicy(policy)
+	if err != nil {
+		l.errorf(n, "%s: %s %s: %v", who, key, show(policy), err)
+		return
+	}
+	l.principals(n, key, found, ch, who)
+}
+
+// principals checks that a policy's principals exist and, if a channel is given, can endorse
+// on it.
+func (l *loader) principals(n *node, key string, policy parsedPolicy, ch *Channel, who string) {
+	var names []string
+	for _, org := range l.net.Orgs() {
+		names = append(names, org.MSPID)
+	}
+	told := map[principal]bool{}
+	for _, p := range policy.principals {
+		if told[p] {
+			continue
+		}
+		told[p] = true
+		org := l.mspOrg(p.msp)
+		switch {
+		case org == nil && l.external[strings.TrimSuffix(p.msp, "MSP")] && strings.HasSuffix(p.msp, "MSP"):
+		case org == nil:
+			l.errorf(n, "%s: %s: MSP %s is not in %s%s", who, key, show(p.msp), l.cryptoFile, hint(p.msp, names, "MSPs"))
+		case ch != nil && org.Kind == Peer && !inOrgs(ch.Orgs, org):
+			l.warnf(n, "%s: %s names %s, whose organisation is not in the channel and so cannot endorse", who, key, p.msp)
+		case !org.NodeOUs && (p.role == "peer" || p.role == "client" || p.role == "orderer"):
+			l.warnf(n, "%s: %s asks for '%s.%s', but EnableNodeOUs of org %q is false, so no certificate has that role; use member, or enable it", who, key, p.msp, p.role, org.Name)
+		}
+	}
+}
+
+// mspOrg finds an organisation by its MSP ID, or nil.
+func (l *loader) mspOrg(id string) *Org {
+	for _, org := range l.net.Orgs() {
+		if org.MSPID == id {
+			return org
+		}
+	}
 	return nil
 }

@@ -32,7 +32,8 @@ func fabrics(policy string) ([]principal, error) {
 // converse is allowed: Fabric also takes policies nobody can meet.
 func sameAsFabric(t *testing.T, policy string) {
 	t.Helper()
-	got, err := principals(policy)
+	parsed, err := parsePolicy(policy)
+	got := parsed.principals
 	if err != nil {
 		return
 	}
@@ -52,7 +53,7 @@ func sorted(ps []principal) string {
 	return strings.Join(words, " ")
 }
 
-func TestPrincipals(t *testing.T) {
+func TestParsePolicy(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		reason string
@@ -72,19 +73,20 @@ func TestPrincipals(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := principals(tc.policy)
+			parsed, err := parsePolicy(tc.policy)
+			got := parsed.principals
 			if err != nil {
-				t.Fatalf("%s\nprincipals(%q): %v", tc.reason, tc.policy, err)
+				t.Fatalf("%s\nparsePolicy(%q): %v", tc.reason, tc.policy, err)
 			}
 			if fmt.Sprint(got) != tc.want {
-				t.Errorf("%s\nprincipals(%q) = %v, want %s", tc.reason, tc.policy, got, tc.want)
+				t.Errorf("%s\nparsePolicy(%q) = %v, want %s", tc.reason, tc.policy, got, tc.want)
 			}
 			sameAsFabric(t, tc.policy)
 		})
 	}
 }
 
-func TestPrincipalsRefused(t *testing.T) {
+func TestParsePolicyRefused(t *testing.T) {
 	t.Parallel()
 	// Each of these Fabric refuses as well, except those that nobody could meet.
 	cases := map[string]string{
@@ -115,9 +117,28 @@ func TestPrincipalsRefused(t *testing.T) {
 		strings.Repeat("OR(", 50) + "'A.peer'" + strings.Repeat(")", 50): "more than 32 deep",
 	}
 	for policy, want := range cases {
-		_, err := principals(policy)
+		_, err := parsePolicy(policy)
 		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("principals(%q): error %v, want one with %q", policy, err, want)
+			t.Errorf("parsePolicy(%q): error %v, want one with %q", policy, err, want)
+		}
+	}
+}
+
+func TestOneOf(t *testing.T) {
+	t.Parallel()
+	cases := map[string]bool{
+		"OR('A.peer','B.peer')":                     true,
+		"OR('A.peer',OR('B.peer','C.peer'))":        true,
+		"AND('A.peer')":                             true,
+		"OutOf(1,'A.peer','B.peer')":                true,
+		"AND('A.peer','B.peer')":                    false,
+		"OutOf(2,'A.peer','B.peer')":                false,
+		"OR('A.peer',AND('B.peer','C.peer'))":       false,
+		"OR(OutOf('2','A.peer','B.peer'),'C.peer')": false,
+	}
+	for policy, want := range cases {
+		if got, err := parsePolicy(policy); err != nil || got.oneOf != want {
+			t.Errorf("any one principal meets %q: %t, want %t (%v)", policy, got.oneOf, want, err)
 		}
 	}
 }

@@ -36,14 +36,33 @@ func (s *source) place(line, column int, format string, args ...any) Problem {
 	return Problem{File: s.name, Line: line, Column: column, Message: fmt.Sprintf(format, args...), Severity: Error}
 }
 
+// byteOrderMark is what Windows editors put in front.
+const byteOrderMark = "\xef\xbb\xbf"
+
 // parse gives the source's tree, or nil and what is wrong. A problem of one file does not
 // keep the others from being read.
 func (s *source) parse(r *report) *node {
+	root := s.document(r)
+	switch {
+	case root == nil:
+		return nil
+	case root.kind == null, root.kind == object && len(root.fields) == 0:
+		r.add(s.place(1, 1, "the file is empty"))
+		return nil
+	case root.kind != object:
+		r.add(s.place(root.line, root.column, "the file holds %s; it must be a mapping such as \"network:\" or \"PeerOrgs:\"", root.kind))
+		return nil
+	}
+	return root
+}
+
+// document gives the tree of the source's only document, or nil and what is wrong.
+func (s *source) document(r *report) *node {
 	if p, ok := s.readable(); !ok {
 		r.add(p)
 		return nil
 	}
-	s.data = bytes.TrimPrefix(s.data, []byte("\xef\xbb\xbf")) // what Windows editors put in front
+	s.data = bytes.TrimPrefix(s.data, []byte(byteOrderMark))
 	dec := yaml.NewDecoder(bytes.NewReader(s.data))
 	var doc yaml.Node
 	switch err := dec.Decode(&doc); {
@@ -66,18 +85,10 @@ func (s *source) parse(r *report) *node {
 		return nil
 	}
 	c := converter{src: s, report: r, open: map[*yaml.Node]bool{}}
-	root := c.convert(doc.Content[0])
-	switch {
-	case root.kind == null, root.kind == object && len(root.fields) == 0 && !c.broken:
-		r.add(s.place(1, 1, "the file is empty"))
-		return nil
-	case root.kind != object:
-		r.add(s.place(root.line, root.column, "the file holds %s; it must be a mapping such as \"network:\" or \"PeerOrgs:\"", root.kind))
-		return nil
-	case c.broken:
-		return nil
+	if root := c.convert(doc.Content[0]); !c.broken {
+		return root
 	}
-	return root
+	return nil
 }
 
 // readable refuses what no YAML reader should be given.
