@@ -19,14 +19,16 @@ const (
 	labelManagedBy = "app.kubernetes.io/managed-by"
 	labelOrg       = "pivt.io/org"
 	labelNode      = "pivt.io/node"
+	labelChaincode = "pivt.io/chaincode"
 	managedBy      = "pivt"
 	// chaincodePods selects what peers' launchers make.
 	chaincodePods = "app.kubernetes.io/component=chaincode"
 )
 
-// Objects makes the Secrets with the keys that pods need, and the ConfigMap with every
-// organisation's certificates. They are applied beside the Helm release and never inside
-// it, because a release keeps what it installed in its history. CA keys are in none.
+// Objects makes the Secrets with the keys that pods need, what chaincode servers are told, and
+// the ConfigMap with every organisation's certificates. They are applied beside the Helm
+// release and never inside it, because a release keeps what it installed in its history. CA
+// keys are in none.
 // Of values, the merged files, only what decides about Secrets is read.
 func Objects(n *network.Network, m *pki.Material, values map[string]any) ([]*unstructured.Unstructured, error) {
 	var objects []runtime.Object
@@ -46,6 +48,11 @@ func Objects(n *network.Network, m *pki.Material, values map[string]any) ([]*uns
 				"cert.pem": om.Client.CertPEM, "key.pem": om.Client.KeyPEM,
 			}))
 		}
+		told, err := servers(n, org, om)
+		if err != nil {
+			return nil, err
+		}
+		objects = append(objects, told...)
 		for _, node := range org.Nodes {
 			nm := om.Nodes[node.Hostname]
 			if nm == nil {
