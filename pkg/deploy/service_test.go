@@ -19,6 +19,7 @@ import (
 	"pivt.io/pivt/pkg/chaincode"
 	"pivt.io/pivt/pkg/chart"
 	"pivt.io/pivt/pkg/deploy"
+	"pivt.io/pivt/pkg/deploy/deploytest"
 	"pivt.io/pivt/pkg/network"
 	"pivt.io/pivt/pkg/pki"
 )
@@ -229,5 +230,21 @@ func TestServersNeedKeys(t *testing.T) {
 	n.Chaincode("My_TLS").Service.TLS = network.NoTLS
 	if _, err := deploy.Objects(n, m, values); err != nil {
 		t.Errorf("a server without TLS needs no key: %v", err)
+	}
+}
+
+// TestInstallTellsWhyServerIsAway: peers only say that nobody answers.
+func TestInstallTellsWhyServerIsAway(t *testing.T) {
+	t.Parallel()
+	b := newBringUp(t)
+	b.mustInstall()
+	b.cluster.Undo("smoke-basic")
+	b.cluster.FailTask("smoke-basic", deploytest.TaskFailure{ExitCode: 75, Message: "no answer in time"})
+	b.cluster.Put("pods", namespace, map[string]any{"phase": "Pending", "containerStatuses": []any{map[string]any{
+		"name": "chaincode", "state": map[string]any{"waiting": map[string]any{"reason": "ImagePullBackOff", "message": "no such image"}}}}},
+		map[string]any{"name": "basic-x", "labels": map[string]any{"app.kubernetes.io/component": "chaincode-server", "pivt.io/org": "karga"}})
+	_, _, err := b.install(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "no answer in time; pod/basic-x of karga: ") || !strings.Contains(err.Error(), "no such image") {
+		t.Errorf("%v: does not say why there was no answer", err)
 	}
 }

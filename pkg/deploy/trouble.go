@@ -34,7 +34,7 @@ func (d *Deployment) followChaincodes(ctx context.Context, tell func(string)) *t
 	t := &trouble{cancel: cancel, ended: make(chan struct{}), look: d.stuckChaincode, builds: builds}
 	go func() {
 		defer close(t.ended)
-		_ = kube.Follow(ctx, kube.Pods(d.Kube.Core(), d.Kube.Namespace(), chaincodePods), kube.Follower{
+		_ = kube.Follow(ctx, kube.Pods(d.Kube.Core(), d.Kube.Namespace(), allChaincodePods), kube.Follower{
 			Update: func(pods map[string]metav1.Object) {
 				text := stuckPod(pods)
 				t.mu.Lock()
@@ -73,12 +73,15 @@ func (t *trouble) stop(err error) error {
 	return fmt.Errorf("%w; %s", err, t.text)
 }
 
+// allChaincodePods selects what launchers make, and chaincode servers.
+const allChaincodePods = "app.kubernetes.io/component in (chaincode, chaincode-server)"
+
 // lastLook bounds the look of a flow that has ended.
 const lastLook = 5 * time.Second
 
 // stuckChaincode looks once.
 func (d *Deployment) stuckChaincode(ctx context.Context) string {
-	list, err := d.Kube.Core().CoreV1().Pods(d.Kube.Namespace()).List(ctx, metav1.ListOptions{LabelSelector: chaincodePods})
+	list, err := d.Kube.Core().CoreV1().Pods(d.Kube.Namespace()).List(ctx, metav1.ListOptions{LabelSelector: allChaincodePods})
 	if err != nil {
 		return ""
 	}
@@ -102,7 +105,11 @@ func stuckPod(pods map[string]metav1.Object) string {
 			continue
 		}
 		if reason, stuck := kube.PodReason(pod); stuck {
-			return fmt.Sprintf("pod/%s of %s: %s", name, pod.Labels[labelNode], reason)
+			whose := pod.Labels[labelNode]
+			if whose == "" { // a server answers all peers of its organisation
+				whose = pod.Labels[labelOrg]
+			}
+			return fmt.Sprintf("pod/%s of %s: %s", name, whose, reason)
 		}
 	}
 	return ""
