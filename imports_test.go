@@ -20,7 +20,7 @@ func layers() [][]string {
 		{"pkg/exit"},
 		{"pkg/network"},
 		{"pkg/pki", "pkg/chaincode"},
-		{"pkg/profile", "pkg/configtx", "pkg/chart", "pkg/fabric", "pkg/kube", "pkg/transfer"},
+		{"pkg/profile", "pkg/configtx", "pkg/chart", "pkg/fabric", "pkg/kube", "pkg/transfer", "pkg/depot"},
 		{"pkg/fabric/fabrictest", "pkg/deploy/deploytest", "pkg/step", "pkg/runtime", "pkg/workflow"},
 		{"pkg/launcher", "pkg/deploy", "pkg/check", "pkg/runtime/runtimetest"},
 		{"pkg/cli/pod", "pkg/deploy/deploytest"},
