@@ -13,8 +13,13 @@ const DefaultVersion = "3.1.1"
 // If any of them is an error, the network is nil and the error is an *InvalidError.
 func Load(sources []Source, set []string) (*Network, Problems, error) {
 	root, r := tree(sources, set)
+	return load(root, r, len(sources))
+}
+
+// load is Load for a tree that is merged already.
+func load(root *node, r *report, sources int) (*Network, Problems, error) {
 	l := &loader{report: r, root: root, net: &Network{}, external: map[string]bool{}, named: map[string]bool{}, places: map[any]*node{}}
-	if len(sources) == 0 {
+	if sources == 0 {
 		l.add(Problem{File: "pivt", Message: "no files were given; start with \"pivt init\"", Severity: Error})
 		return nil, l.sorted(), l.err()
 	}

@@ -20,10 +20,18 @@ func Values(sources []Source, set []string) (map[string]any, error) {
 
 // tree parses and merges all sources and flags.
 func tree(sources []Source, set []string) (*node, *report) {
+	return treeOf(parseable(sources), set)
+}
+
+func parseable(sources []Source) []*source {
 	all := make([]*source, len(sources))
 	for i, s := range sources {
 		all[i] = &source{name: s.Name, data: s.Data}
 	}
+	return all
+}
+
+func treeOf(all []*source, set []string) (*node, *report) {
 	r := newReport(all)
 	root := &node{src: &source{}, kind: object}
 	for _, s := range all {
