@@ -77,6 +77,35 @@ func TestLife(t *testing.T) {
 	}
 }
 
+// TestLabels goes the whole way with labels that Fabric accepts and Kubernetes would not.
+func TestLabels(t *testing.T) {
+	t.Parallel()
+	for _, label := range []string{"1", "basic_1.0", "My_CC.v1+rc", "a+._-", strings.Repeat("L", 180)} {
+		t.Run(label[:min(len(label), 20)], func(t *testing.T) {
+			t.Parallel()
+			c := cluster(t, serve)
+			p := newPeer(t, c)
+			in := imagePackage()
+			in.metadata = `{"type":"K8s","label":"` + label + `"}`
+			durable, err := p.install(in)
+			if err != nil {
+				t.Fatalf("%v: %v", err, p.logged())
+			}
+			launch := info()
+			launch.ID = in.id()
+			r := p.launch(durable, launch, true)
+			if pod := c.AwaitRunning(); pod.Annotations["pivt.io/chaincode-id"] != in.id() {
+				t.Errorf("annotations %v", pod.Annotations)
+			}
+			c.Await("the chaincode's log", func() bool { return p.hasLogged("[" + label + "] ready") })
+			if err := r.stop(); err != nil {
+				t.Error(err)
+			}
+			awaitEmpty(c)
+		})
+	}
+}
+
 func TestRunEnds(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {

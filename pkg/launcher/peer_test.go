@@ -164,6 +164,15 @@ type pkg struct {
 	files    map[string]string // below the source directory
 }
 
+// id is the package id: label and hash.
+func (p pkg) id() string {
+	var m struct{ Label string }
+	_ = json.Unmarshal([]byte(p.metadata), &m)
+	return m.Label + ":" + packageHash
+}
+
+const packageHash = "2c95a09dc49f512fbe8b8409cf98797fbb0a42455131ee2569678ec5af127e62"
+
 const digest = "sha256:1111111111111111111111111111111111111111111111111111111111111111"
 
 func imagePackage() pkg {
@@ -199,13 +208,52 @@ func (p *peer) install(in pkg) (durable string, err error) {
 	if err := p.call("release", bld, release); err != nil {
 		return "", fmt.Errorf("release: %w", err)
 	}
-	durable = filepath.Join(root, "externalbuilder", "builds", "My_CC.v1+rc-2c95a09d")
-	for _, name := range []string{"bld", "release"} {
-		if err := os.CopyFS(filepath.Join(durable, name), os.DirFS(filepath.Join(root, name))); err != nil {
-			p.t.Fatal(err)
+	durable = filepath.Join(root, "externalbuilder", "builds", strings.ReplaceAll(in.id(), ":", "-"))
+	for _, name := range []string{"release", "bld"} {
+		if err := copyDir(filepath.Join(root, name), filepath.Join(durable, name)); err != nil {
+			return "", fmt.Errorf("copying %s: %w", name, err)
 		}
 	}
 	return durable, nil
+}
+
+// copyDir is how Fabric brings a build to its durable place (core/container/externalbuilder/copy.go):
+// modes are kept, also those of directories it has yet to write into, and links have to be relative
+// and to stay inside.
+func copyDir(from, to string) error {
+	return filepath.Walk(from, func(path string, info os.FileInfo, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(to, rel)
+		switch {
+		case info.IsDir():
+			return os.MkdirAll(target, info.Mode())
+		case info.Mode().IsRegular():
+			data, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			if err := os.WriteFile(target, data, 0o600); err != nil {
+				return err
+			}
+			return os.Chmod(target, info.Mode())
+		case info.Mode()&os.ModeSymlink != 0:
+			link, err := os.Readlink(path)
+			if err != nil {
+				return err
+			}
+			if !filepath.IsLocal(filepath.Join(filepath.Dir(rel), link)) || filepath.IsAbs(link) {
+				return fmt.Errorf("refusing to copy symlink %s -> %s", path, link)
+			}
+			return os.Symlink(link, target)
+		}
+		return fmt.Errorf("refusing to copy unsupported file %s with mode %o", path, info.Mode())
+	})
 }
 
 func write(t *testing.T, dir string, files map[string]string) {
@@ -233,7 +281,7 @@ type launchInfo struct {
 
 func info() launchInfo {
 	return launchInfo{
-		ID:      "My_CC.v1+rc:2c95a09dc49f512fbe8b8409cf98797fbb0a42455131ee2569678ec5af127e62",
+		ID:      imagePackage().id(),
 		Address: nodeName + ":7052", MSPID: "Org1MSP",
 		ClientCert: "CERT", ClientKey: "-----BEGIN PRIVATE KEY-----\nKEY\n", RootCert: "ROOT",
 	}
