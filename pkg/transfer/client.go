@@ -102,6 +102,13 @@ type finalError struct{ error }
 
 func (e *finalError) Unwrap() error { return e.error }
 
+// IsFinal reports whether an error of Collect is one of this node, or of the result, that
+// asking again would not cure.
+func IsFinal(err error) bool {
+	var final *finalError
+	return errors.As(err, &final)
+}
+
 func (c *caller) repeat(ctx context.Context, try func(context.Context) error) error {
 	const most = time.Second
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, most) {

@@ -204,13 +204,15 @@ func (f *failing) Write(b []byte) (int, error) {
 // inputArrived spends the token for the input. The pod says so itself: what was written to
 // a connection may never have arrived.
 func (s *Server) inputArrived(w http.ResponseWriter, in *input) {
+	w.WriteHeader(http.StatusNoContent)
+	// Answered before it is told: the answer is lost once the server is closed.
+	_ = http.NewResponseController(w).Flush()
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if !in.fetched {
 		in.fetched = true
 		close(in.given)
 	}
-	s.mu.Unlock()
-	w.WriteHeader(http.StatusNoContent)
 }
 
 func (s *Server) takeOutput(w http.ResponseWriter, r *http.Request, out *output) {
@@ -244,8 +246,7 @@ func (s *Server) takeOutput(w http.ResponseWriter, r *http.Request, out *output)
 	out.ended, out.sum, out.why = true, sum, err
 	s.mu.Unlock()
 	s.answerEnded(w, out)
-	// Answered before it is told: the answer is lost once the server is closed.
-	_ = http.NewResponseController(w).Flush()
+	_ = http.NewResponseController(w).Flush() // as above
 	out.result <- err
 }
 

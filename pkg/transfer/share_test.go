@@ -1,0 +1,264 @@
+package transfer
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"math/big"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// authority is an organisation's TLS authority.
+type authority struct {
+	t    testing.TB
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	file string
+}
+
+func newAuthority(t testing.TB) *authority {
+	t.Helper()
+	a := &authority{t: t, file: filepath.Join(t.TempDir(), "ca.crt")}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ca"}, NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.key = key
+	if a.cert, err = x509.ParseCertificate(der); err != nil {
+		t.Fatal(err)
+	}
+	a.write(a.file, "CERTIFICATE", der)
+	return a
+}
+
+func (a *authority) write(path, kind string, der []byte) {
+	a.t.Helper()
+	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+// node issues a certificate for servers alone, as some operators do.
+func (a *authority) node(name string) Identity {
+	a.t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, NotAfter: time.Now().Add(time.Hour),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	dir := a.t.TempDir()
+	id := Identity{Cert: filepath.Join(dir, "server.crt"), Key: filepath.Join(dir, "server.key"), Roots: a.file}
+	a.write(id.Cert, "CERTIFICATE", der)
+	a.write(id.Key, "PRIVATE KEY", pkcs8)
+	return id
+}
+
+func sharing(t testing.TB, id Identity, key string) *Sharing {
+	t.Helper()
+	s, err := Share(Options{}, id, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// follow asks until there is an answer.
+func follow(ctx context.Context, id Identity, from Shared, dir string) <-chan error {
+	done := make(chan error, 1)
+	go func() {
+		for {
+			err := Collect(ctx, id, from, dir, Limits{})
+			if !errors.Is(err, ErrPending) {
+				done <- err
+				return
+			}
+		}
+	}()
+	return done
+}
+
+// awaitFollowers waits until so many ask.
+func (s *Sharing) awaitFollowers(t testing.TB, n int) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		s.mu.Lock()
+		asking := 0
+		for _, f := range s.followers {
+			asking += min(f.asking, 1)
+		}
+		s.mu.Unlock()
+		if asking == n {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d followers ask, want %d", asking, n)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func TestShare(t *testing.T) {
+	t.Parallel()
+	org := newAuthority(t)
+	s := sharing(t, org.node("peer0"), "abc")
+	from := plant(t)
+	dirs := []string{filepath.Join(t.TempDir(), "out"), filepath.Join(t.TempDir(), "out")}
+	var done []<-chan error
+	for _, dir := range dirs {
+		done = append(done, follow(t.Context(), org.node("follower"), Shared{s.Address(), "peer0", "abc"}, dir))
+	}
+	s.awaitFollowers(t, 2)
+	s.Finish(t.Context(), from) // returns when both have it
+	begun := time.Now()
+	for i, dir := range dirs {
+		if err := await(t, "a follower", done[i]); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(planted(t, from), tree(t, dir)); diff != "" {
+			t.Errorf("-shared, +collected:\n%s", diff)
+		}
+	}
+	if took := time.Since(begun); took > 5*time.Second {
+		t.Errorf("a follower had its result %s after Finish", took)
+	}
+}
+
+func TestShareFailure(t *testing.T) {
+	t.Parallel()
+	org := newAuthority(t)
+	s := sharing(t, org.node("peer0"), "abc")
+	done := follow(t.Context(), org.node("peer1"), Shared{s.Address(), "peer0", "abc"}, filepath.Join(t.TempDir(), "out"))
+	s.awaitFollowers(t, 1)
+	s.Fail(t.Context(), "main.go:1: syntax error\nexit status 1")
+	var failed *FailedError
+	if err := await(t, "the follower", done); !errors.As(err, &failed) || failed.Text != "main.go:1: syntax error\nexit status 1" {
+		t.Errorf("Collect = %v, want the failure word for word", err)
+	}
+}
+
+// TestShareDrain: a node that has built is not held up by followers that are gone, nor by
+// none at all.
+func TestShareDrain(t *testing.T) {
+	t.Parallel()
+	org := newAuthority(t)
+	s := sharing(t, org.node("peer0"), "abc")
+	ctx, kill := context.WithCancel(t.Context())
+	done := follow(ctx, org.node("peer1"), Shared{s.Address(), "peer0", "abc"}, filepath.Join(t.TempDir(), "out"))
+	s.awaitFollowers(t, 1)
+	kill()
+	<-done
+	begun := time.Now()
+	s.Finish(t.Context(), plant(t))
+	if took := time.Since(begun); took > 2*absence {
+		t.Errorf("Finish took %s with a dead follower", took)
+	}
+	none := sharing(t, org.node("peer0"), "abc")
+	begun = time.Now()
+	none.Finish(t.Context(), plant(t))
+	if took := time.Since(begun); took > absence/2 {
+		t.Errorf("Finish took %s with no follower", took)
+	}
+}
+
+func TestCollectGone(t *testing.T) {
+	t.Parallel()
+	org, other := newAuthority(t), newAuthority(t)
+	s := sharing(t, org.node("peer0"), "abc")
+	closed := sharing(t, org.node("peer0"), "abc")
+	_ = closed.Close()
+	transfer := started(t, Options{})
+	cases := map[string]struct {
+		reason string
+		id     Identity
+		from   Shared
+	}{
+		"Closed":   {"The process has ended.", org.node("peer1"), Shared{closed.Address(), "peer0", "abc"}},
+		"OtherKey": {"It builds something else by now.", org.node("peer1"), Shared{s.Address(), "peer0", "def"}},
+		"Name":     {"Its address is another node's by now.", org.node("peer1"), Shared{s.Address(), "peer9", "abc"}},
+		"Transfer": {"Its port is another transfer's by now.", org.node("peer1"), Shared{strings.TrimPrefix(transfer.Ticket().URL, "https://"), "peer0", "abc"}},
+		"Org":      {"What another organisation builds is not for us, nor ours for it.", other.node("peer1"), Shared{s.Address(), "peer0", "abc"}},
+		"Client":   {"Trusting our roots is not enough to be one of us.", func() Identity { id := other.node("peer1"); id.Roots = org.file; return id }(), Shared{s.Address(), "peer0", "abc"}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := filepath.Join(t.TempDir(), "out")
+			if err := Collect(t.Context(), tc.id, tc.from, dir, Limits{}); !errors.Is(err, ErrGone) {
+				t.Errorf("%s\nCollect = %v, want ErrGone", tc.reason, err)
+			}
+			if _, err := os.Stat(dir); err == nil {
+				t.Error("there is a result")
+			}
+		})
+	}
+}
+
+func TestCollectPending(t *testing.T) {
+	t.Parallel()
+	org := newAuthority(t)
+	s := sharing(t, org.node("peer0"), "abc")
+	if err := Collect(t.Context(), org.node("peer1"), Shared{s.Address(), "peer0", "abc"}, filepath.Join(t.TempDir(), "out"), Limits{}); !errors.Is(err, ErrPending) {
+		t.Errorf("Collect = %v, want ErrPending", err)
+	}
+}
+
+// TestShareKilled: a process that dies while others wait, here by closing its port.
+func TestShareKilled(t *testing.T) {
+	t.Parallel()
+	org := newAuthority(t)
+	s := sharing(t, org.node("peer0"), "abc")
+	done := follow(t.Context(), org.node("peer1"), Shared{s.Address(), "peer0", "abc"}, filepath.Join(t.TempDir(), "out"))
+	s.awaitFollowers(t, 1)
+	_ = s.Close()
+	if err := await(t, "the follower", done); err == nil || errors.Is(err, ErrPending) {
+		t.Errorf("Collect = %v, want that the connection ended", err)
+	}
+}
+
+func TestShareRefuses(t *testing.T) {
+	t.Parallel()
+	org := newAuthority(t)
+	good := org.node("peer0")
+	for reason, id := range map[string]Identity{
+		"no key":   {Cert: good.Cert, Key: "missing", Roots: good.Roots},
+		"no roots": {Cert: good.Cert, Key: good.Key, Roots: "missing"},
+		"no PEM":   {Cert: good.Cert, Key: good.Key, Roots: good.Key},
+	} {
+		if s, err := Share(Options{}, id, "abc"); err == nil {
+			_ = s.Close()
+			t.Errorf("Share with %s = nil", reason)
+		}
+	}
+}
