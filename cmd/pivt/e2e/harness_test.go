@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,16 +30,18 @@ const installTimeout = 6 * time.Minute
 
 // site is one namespace with the directory its network is made from.
 type site struct {
-	t    *testing.T
+	t    testing.TB
 	ns   string
 	dir  string
 	kube *kube.Client
 	core kubernetes.Interface
+	// limit is for one run of a program; installTimeout unless a test needs longer.
+	limit time.Duration
 }
 
 // newSite makes a namespace of its own for the test, removed with everything in it at the
 // end. The files start as the repository's default network.
-func newSite(t *testing.T, ns string) *site {
+func newSite(t testing.TB, ns string) *site {
 	t.Helper()
 	config := os.Getenv("KUBECONFIG")
 	if config == "" || os.Getenv("PIVT_E2E_BIN") == "" {
@@ -157,7 +160,7 @@ func (s *site) start(args ...string) *process {
 
 func (s *site) exec(stdin, program string, args ...string) *process {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), installTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), cmp.Or(s.limit, installTimeout))
 	p := &process{s: s, cmd: exec.CommandContext(ctx, program, args...), out: new(output), err: new(output), began: time.Now(), cancel: cancel, done: make(chan error, 1)}
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = s.dir, p.out, p.err
 	p.cmd.Stdin = strings.NewReader(stdin)
