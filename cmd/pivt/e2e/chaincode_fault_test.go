@@ -1,0 +1,330 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// faultValues make chaincodes of one image go wrong in different ways, through the templates that
+// operators have for single chaincodes.
+const faultValues = `
+peer:
+  extraEnv: [{name: CORE_CHAINCODE_STARTUPTIMEOUT, value: 20s}]
+launcher:
+  chaincodes:
+    exits: {spec: {containers: [{name: chaincode, env: [{name: FAULT, value: exit}]}]}}
+    silent: {spec: {containers: [{name: chaincode, env: [{name: FAULT, value: silent}]}]}}
+    good: {spec: {containers: [{name: chaincode, resources: {limits: {memory: 64Mi}}}]}}
+`
+
+// TestChaincodeFaults lets chaincodes go wrong under a real peer. The cases share a network
+// and come one after the other, each leaving a working chaincode behind.
+func TestChaincodeFaults(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, "e2e-cc-faults", 1, faultValues)
+	zero := int64(0)
+	ctx := context.Background()
+	pods := l.core.CoreV1().Pods(l.ns)
+	cases := []struct {
+		name string
+		run  func(t *testing.T, l *lab)
+	}{
+		{"Deleted", func(t *testing.T, l *lab) {
+			old := l.pod("good")
+			l.must(pods.Delete(ctx, old.Name, metav1.DeleteOptions{GracePeriodSeconds: &zero}))
+			l.mustCall(20*time.Second, "good", "Get", "a")
+			if l.pod("good").UID == old.UID {
+				t.Error("the deleted pod still runs")
+			}
+		}},
+		{"Evicted", func(t *testing.T, l *lab) {
+			old := l.pod("good")
+			l.must(pods.EvictV1(ctx, &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: old.Name, Namespace: l.ns}}))
+			l.awaitPodGone(old.Name)
+			l.mustCall(20*time.Second, "good", "Get", "a")
+		}},
+		{"OutOfMemory", func(t *testing.T, l *lab) {
+			if _, _, err := l.call(30*time.Second, "good", "Eat"); err == nil {
+				t.Error("a chaincode that was killed has answered")
+			}
+			l.mustCall(20*time.Second, "good", "Get", "a")
+			if log := l.peerLog(false); !strings.Contains(log, "OOMKilled") {
+				t.Error("the peer's log does not say that memory ran out")
+			}
+		}},
+		{"ExitsAtOnce", func(t *testing.T, l *lab) {
+			l.define("exits", l.image)
+			_, took, err := l.call(30*time.Second, "exits", "Get", "a")
+			if err == nil || took > 10*time.Second {
+				t.Errorf("a chaincode that cannot start: %v after %s, want an error soon", err, took)
+			}
+			if log := l.peerLog(false); !strings.Contains(log, "exited with status 3: faulty: nothing to do here") {
+				t.Error("the peer's log does not give status and last words")
+			}
+			l.awaitGone("pivt.io/chaincode=exits_1.0", 10*time.Second)
+		}},
+		{"NeverConnects", func(t *testing.T, l *lab) {
+			l.define("silent", l.image)
+			for range 2 { // the peer gives up without a word to the launcher; the next launch cleans up
+				if _, _, err := l.call(40*time.Second, "silent", "Get", "a"); err == nil {
+					t.Error("a chaincode that never connects has answered")
+				}
+			}
+			if n := len(l.pods("pivt.io/chaincode=silent_1.0")); n > 1 {
+				t.Errorf("%d pods of a chaincode that never connects, want one", n)
+			}
+			l.killAll("run") // nobody will ever stop them
+			l.mustCall(20*time.Second, "good", "Get", "a")
+			l.awaitGone("pivt.io/chaincode=silent_1.0", 15*time.Second)
+		}},
+		{"ImageMissing", func(t *testing.T, l *lab) {
+			l.define("nowhere", "registry.invalid/nowhere@sha256:"+strings.Repeat("1", 64))
+			_, took, err := l.call(40*time.Second, "nowhere", "Get", "a")
+			if err == nil || took > 30*time.Second {
+				t.Errorf("a chaincode without an image: %v after %s, want an error", err, took)
+			}
+			if log := l.peerLog(false); !strings.Contains(log, "its image cannot be pulled") {
+				t.Error("the peer's log does not say why")
+			}
+			l.awaitGone("pivt.io/chaincode=nowhere_1.0", 10*time.Second)
+		}},
+		{"QuotaZero", func(t *testing.T, l *lab) {
+			quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "none"},
+				Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{corev1.ResourcePods: resource.MustParse("0")}}}
+			_, err := l.core.CoreV1().ResourceQuotas(l.ns).Create(ctx, quota, metav1.CreateOptions{})
+			l.must(err)
+			l.must(pods.Delete(ctx, l.pod("good").Name, metav1.DeleteOptions{GracePeriodSeconds: &zero}))
+			_, took, err := l.refused("good")
+			if took > 20*time.Second {
+				t.Errorf("quota was told after %s: %v", took, err)
+			}
+			if log := l.peerLog(false); !strings.Contains(log, "exceeded quota: none") {
+				t.Error("the peer's log does not name the quota")
+			}
+			l.must(l.core.CoreV1().ResourceQuotas(l.ns).Delete(ctx, "none", metav1.DeleteOptions{}))
+			l.mustCall(20*time.Second, "good", "Get", "a")
+		}},
+		{"LongLineAndMuchLog", func(t *testing.T, l *lab) {
+			for _, c := range [][]string{{"Line", "1048576"}, {"Spam", "100000000"}} {
+				l.mustCall(time.Minute, "good", c[0], c[1])
+			}
+			l.mustCall(20*time.Second, "good", "Get", "a")
+			for line := range strings.Lines(l.peerLog(false)) {
+				if len(line) > 60<<10 {
+					t.Fatalf("a line of %d bytes reached the peer; its scanner ends at 65,536", len(line))
+				}
+			}
+			for _, p := range l.processes("run") {
+				if m := p.peakMemory(); m > 64<<20 {
+					t.Errorf("launcher %d has used %d MB", p.pid, m>>20)
+				}
+			}
+		}},
+		{"FiftyCrashes", func(t *testing.T, l *lab) {
+			before := l.leftovers()
+			for range 50 {
+				if _, _, err := l.call(20*time.Second, "good", "Exit"); err == nil {
+					t.Fatal("a chaincode that ended has answered")
+				}
+				l.mustCall(20*time.Second, "good", "Get", "a")
+			}
+			ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+			defer cancel()
+			var after leftovers
+			l.until(ctx, "as many objects, processes and files as before", func() (bool, error) {
+				after = l.leftovers()
+				return after == before, nil
+			})
+			t.Logf("before and after: %+v", after)
+		}},
+		{"PeerStopped", func(t *testing.T, l *lab) {
+			began := time.Now()
+			old, err := pods.Get(ctx, labPeer+"-0", metav1.GetOptions{})
+			l.must(err)
+			l.must(pods.Delete(ctx, old.Name, metav1.DeleteOptions{}))
+			l.awaitGone(chaincodes+",pivt.io/node="+labPeer, 15*time.Second)
+			took := time.Since(began)
+			t.Logf("chaincodes gone %.1f s after the peer was asked to stop", took.Seconds())
+			if took > 5*time.Second {
+				t.Errorf("chaincodes gone after %s, want 5 s", took)
+			}
+			l.awaitPeer(string(old.UID))
+			l.mustCall(time.Minute, "good", "Get", "a")
+		}},
+		{"PeerKilled", func(t *testing.T, l *lab) {
+			l.pod("good")
+			if l.killAll("peer") == 0 {
+				t.Fatal("no peer to kill")
+			}
+			l.mustCall(time.Minute, "good", "Get", "a")
+			l.pod("good") // one, and not the killed peer's
+		}},
+	}
+	for _, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) { tc.run(t, l.in(t)) })
+	}
+}
+
+// refused calls until the chaincode cannot be launched: the peer may not have seen the loss of
+// the old one yet.
+func (l *lab) refused(cc string) (string, time.Duration, error) {
+	l.t.Helper()
+	for range 5 {
+		if answer, took, err := l.call(40*time.Second, cc, "Get", "a"); err != nil && strings.Contains(err.Error(), "launch") {
+			return answer, took, err
+		}
+	}
+	return l.call(40*time.Second, cc, "Get", "a")
+}
+
+func (l *lab) awaitPodGone(name string) {
+	l.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	l.until(ctx, "pod "+name+" to be gone", func() (bool, error) {
+		_, there := l.pods("")[name]
+		return !there, nil
+	})
+}
+
+// awaitPeer waits for the peer's next pod to be ready.
+func (l *lab) awaitPeer(oldUID string) {
+	l.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	l.until(ctx, "the peer to be back", func() (bool, error) {
+		p, there := l.pods("")[labPeer+"-0"]
+		return there && string(p.UID) != oldUID && len(p.Status.ContainerStatuses) > 0 && p.Status.ContainerStatuses[0].Ready, nil
+	})
+}
+
+// leftovers counts what launches could leave behind.
+type leftovers struct{ pods, secrets, runs, files int }
+
+func (l *lab) leftovers() leftovers {
+	l.t.Helper()
+	secrets, err := l.core.CoreV1().Secrets(l.ns).List(context.Background(), metav1.ListOptions{LabelSelector: chaincodes})
+	l.must(err)
+	out := leftovers{pods: len(l.pods(chaincodes)), secrets: len(secrets.Items), runs: len(l.processes("run"))}
+	for _, p := range l.processes("peer") { // its TMPDIR
+		files, err := os.ReadDir(filepath.Join("/proc", strconv.Itoa(p.pid), "root", "tmp"))
+		l.must(err)
+		out.files += len(files)
+	}
+	return out
+}
+
+// TestLauncherKilled kills the launcher without warning at each of its steps; the next call or
+// install must work, and leave one pod.
+func TestLauncherKilled(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, "e2e-cc-killed", 1, "")
+	ctx := context.Background()
+	secrets := func(selector string) int {
+		list, err := l.core.CoreV1().Secrets(l.ns).List(ctx, metav1.ListOptions{LabelSelector: selector})
+		l.must(err)
+		return len(list.Items)
+	}
+	running := func(selector string) bool {
+		for _, p := range l.pods(selector) {
+			if p.Status.Phase == corev1.PodRunning {
+				return true
+			}
+		}
+		return false
+	}
+	for name, reached := range map[string]func() bool{
+		"Started":    func() bool { return len(l.processes("run")) > 0 },
+		"PodMade":    func() bool { return len(l.pods(chaincodes)) > 0 },
+		"SecretMade": func() bool { return secrets(chaincodes) > 0 },
+		"PodRuns":    func() bool { return running(chaincodes) },
+	} {
+		t.Run("Run"+name, func(t *testing.T) {
+			l := l.in(t)
+			l.restartChaincode()
+			go func() { _, _, _ = l.call(30*time.Second, "good", "Get", "a") }() // launches
+			l.spin(name, reached)
+			l.killAll("run")
+			l.mustCall(30*time.Second, "good", "Get", "a")
+			l.pod("good")
+			if n := secrets(chaincodes); n != 1 {
+				t.Errorf("%d Secrets of chaincodes, want one", n)
+			}
+		})
+	}
+	build := map[string]func() bool{
+		"Started": func() bool { return len(l.processes("build")) > 0 },
+		"PodMade": func() bool { return len(l.pods(buildPods)) > 0 },
+		"Building": func() bool {
+			for _, p := range l.pods(buildPods) {
+				for _, s := range p.Status.InitContainerStatuses {
+					if s.Name == "build" && s.State.Running != nil {
+						return true
+					}
+				}
+			}
+			return false
+		},
+		"Returning": func() bool { return running(buildPods) },
+	}
+	for name, reached := range build {
+		t.Run("Build"+name, func(t *testing.T) {
+			l := l.in(t)
+			pkg := l.tinySource(strings.ToLower(name))
+			failed := make(chan error, 1)
+			go func() {
+				ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+				defer cancel()
+				_, err := l.admin.Install(ctx, pkg)
+				failed <- err
+			}()
+			l.spin(name, reached)
+			if l.killAll("build") > 0 {
+				if err := <-failed; err == nil {
+					t.Error("an install whose builder was killed has succeeded")
+				}
+			} else {
+				<-failed
+			}
+			install, cancel := context.WithTimeout(ctx, 3*time.Minute)
+			defer cancel()
+			if _, err := l.admin.Install(install, pkg); err != nil && !strings.Contains(err.Error(), "already") {
+				t.Errorf("installing again: %v", err)
+			}
+			l.awaitGone(buildPods, 10*time.Second)
+		})
+	}
+}
+
+// spin polls without pause: the moments it is after are short.
+func (l *lab) spin(what string, reached func() bool) {
+	l.t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for !reached() {
+		if time.Now().After(deadline) {
+			l.t.Fatalf("waiting for %s", what)
+		}
+	}
+}
+
+// restartChaincode stops the chaincode and waits until everything of it is gone.
+func (l *lab) restartChaincode() {
+	l.t.Helper()
+	for _, p := range l.processes("run") {
+		l.must(syscall.Kill(p.pid, syscall.SIGTERM))
+	}
+	l.awaitGone(chaincodes, 20*time.Second)
+}
