@@ -405,7 +405,7 @@ func TestWait(t *testing.T) {
 // stands in for the real one, which TestMain makes it behave as.
 func BenchmarkDetect(b *testing.B) {
 	dir := b.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "metadata.json"), []byte(`{"type":"golang","label":"a"}`), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "metadata.json"), []byte(`{"type":"car","label":"a"}`), 0o600); err != nil {
 		b.Fatal(err)
 	}
 	for b.Loop() {

@@ -219,7 +219,9 @@ func program(k kind) (path, command string) {
 fi
 exec java $JAVA_OPTS -jar /root/chaincode-java/chaincode/chaincode.jar --peerAddress "$CORE_PEER_ADDRESS"`
 	case kindNode:
-		return "/usr/local/src", `if [ -x /chaincode/start.sh ]; then
+		// npm would look for its own updates, where there is no way out, and for a home.
+		return "/usr/local/src", `export npm_config_update_notifier=false npm_config_cache=/tmp/npm
+if [ -x /chaincode/start.sh ]; then
     exec /chaincode/start.sh --peer.address "$CORE_PEER_ADDRESS"
 fi
 cd /usr/local/src
