@@ -41,6 +41,14 @@ var (
 	ErrNoEndorsers = errors.New("no suitable endorsers")
 	// ErrNotInstalled: the peer that was called has no package for the definition (yet).
 	ErrNotInstalled = errors.New("chaincode not installed")
+	// ErrBuild: the peer's builder cannot make a chaincode of the package.
+	ErrBuild = errors.New("chaincode does not build")
+	// ErrSlow: the peer stopped waiting for the chaincode, or for its build, which goes on.
+	ErrSlow = errors.New("chaincode takes too long")
+	// ErrNotInitialized: this version of the chaincode wants its first call to be the init call.
+	ErrNotInitialized = errors.New("chaincode not initialized")
+	// ErrInitialized: it has been called; somebody was faster.
+	ErrInitialized = errors.New("chaincode initialized already")
 	// ErrNotRunning: the chaincode does not start, or ended while it was called.
 	ErrNotRunning = errors.New("chaincode not running")
 	// ErrRejected: the chaincode itself answered with an error.
@@ -89,6 +97,9 @@ var words = []struct {
 
 	// peer: core/chaincode/lifecycle
 	{"is not defined", ErrNotDefined, false},
+	{"could not get current sequence", ErrNotDefined, false},
+	{"chaincode install package '", ErrNotInstalled, false}, // … not found
+	{"could not build chaincode", ErrBuild, false},
 	{"could not fetch approved chaincode definition", ErrNotDefined, false},
 	{"private data matching public hash version is not available", nil, true},
 	{"with unchanged content", ErrUnchanged, false},
@@ -111,6 +122,10 @@ var words = []struct {
 	{"no orderer nodes available", nil, true},
 
 	// peer: core/chaincode
+	{"has not been initialized for this version", ErrNotInitialized, false},
+	{"is already initialized but called as init", ErrInitialized, false},
+	{"does not require initialization but called as init", ErrStale, true},
+	{"timeout expired while executing transaction", ErrSlow, false},
 	{"could not launch chaincode", ErrNotRunning, false},
 	{"chaincode is not installed", ErrNotInstalled, false},
 	{"make sure the chaincode", ErrNotInstalled, false},

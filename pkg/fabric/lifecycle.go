@@ -2,10 +2,12 @@ package fabric
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"sort"
+	"slices"
+	"strings"
 
 	sdk "github.com/hyperledger/fabric-admin-sdk/pkg/chaincode"
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
@@ -13,32 +15,74 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"pivt.io/pivt/pkg/chaincode"
+	"pivt.io/pivt/pkg/exit"
 )
 
 const lifecycleName = "_lifecycle"
 
 // Installed lists the ids of the packages on this peer, sorted. Admins only.
 func (p *Peer) Installed(ctx context.Context) ([]string, error) {
+	packages, err := p.Packages(ctx)
+	var ids []string
+	for _, pkg := range packages {
+		ids = append(ids, pkg.ID)
+	}
+	return ids, err
+}
+
+// Package is a chaincode package on a peer.
+type Package struct {
+	ID    string
+	Label string
+	Uses  []Use // by channel and chaincode; none if no channel's definition refers to it
+}
+
+// Use is a committed definition for which the peer's organisation approved a package.
+type Use struct{ Channel, Chaincode, Version string }
+
+// Packages lists the packages on this peer by id. Admins only.
+func (p *Peer) Packages(ctx context.Context) ([]Package, error) {
 	result, err := sdk.NewPeer(p.conn, p.id).QueryInstalled(ctx)
 	if err != nil {
 		return nil, classify(ctx, p.e.Address, err)
 	}
-	var ids []string
+	var all []Package
 	for _, cc := range result.GetInstalledChaincodes() {
-		ids = append(ids, cc.GetPackageId())
+		pkg := Package{ID: cc.GetPackageId(), Label: cc.GetLabel()}
+		for channel, found := range cc.GetReferences() {
+			for _, ref := range found.GetChaincodes() {
+				pkg.Uses = append(pkg.Uses, Use{channel, ref.GetName(), ref.GetVersion()})
+			}
+		}
+		slices.SortFunc(pkg.Uses, func(a, b Use) int {
+			return cmp.Or(strings.Compare(a.Channel, b.Channel), strings.Compare(a.Chaincode, b.Chaincode))
+		})
+		all = append(all, pkg)
 	}
-	sort.Strings(ids)
-	return ids, nil
+	slices.SortFunc(all, func(a, b Package) int { return strings.Compare(a.ID, b.ID) })
+	return all, nil
+}
+
+// InstalledPackage is a package as it was installed; ErrNotInstalled if the peer has none of
+// that id. Admins only.
+func (p *Peer) InstalledPackage(ctx context.Context, id string) ([]byte, error) {
+	pkg, err := sdk.NewPeer(p.conn, p.id).GetInstalled(ctx, id)
+	return pkg, classify(ctx, p.e.Address, err)
 }
 
 // Install puts a package on this peer, which builds it before it answers, and returns its id;
-// ErrExists if it is there already. Admins only.
+// ErrExists if it is there already, ErrBuild if it cannot be built. A build that goes on after
+// the peer, or the caller, stopped waiting may be joined by installing again: the peer builds a
+// package once at a time. Admins only.
 func (p *Peer) Install(ctx context.Context, pkg []byte) (string, error) {
 	result, err := sdk.NewPeer(p.conn, p.id).Install(ctx, bytes.NewReader(pkg))
-	if err != nil {
-		return "", classify(ctx, p.e.Address, err)
+	if err == nil {
+		return result.GetPackageId(), nil
 	}
-	return result.GetPackageId(), nil
+	if err = classify(ctx, p.e.Address, err); errors.Is(err, ErrSlow) {
+		err = exit.Transient(err)
+	}
+	return "", err
 }
 
 // Committed is a chaincode's definition on a channel and which organisations (MSP ids) have
@@ -83,7 +127,7 @@ func (p *Peer) Definitions(ctx context.Context, channel string) ([]chaincode.Def
 		}
 		all = append(all, d)
 	}
-	sort.Slice(all, func(i, j int) bool { return all[i].Name < all[j].Name })
+	slices.SortFunc(all, func(a, b chaincode.Definition) int { return strings.Compare(a.Name, b.Name) })
 	return all, nil
 }
 
@@ -93,7 +137,9 @@ type Approved struct {
 	PackageID string // "" if the organisation approved without running the chaincode itself
 }
 
-// Approved is what the identity's organisation has approved for a sequence number, or nil.
+// Approved is what the identity's organisation has approved for a sequence number, which may
+// be a former one, or nil. Number 0 means the newest: the next definition if it is approved
+// already, else the committed one.
 // Admins only, and of the peer's own organisation.
 func (p *Peer) Approved(ctx context.Context, channel, name string, sequence int64) (*Approved, error) {
 	arg, err := proto.Marshal(&lifecycle.QueryApprovedChaincodeDefinitionArgs{Name: name, Sequence: sequence})

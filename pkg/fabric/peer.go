@@ -188,29 +188,36 @@ func (p *Peer) ask(ctx context.Context, channel, chaincode, function string, arg
 	if err != nil {
 		return fmt.Errorf("%s: %w", p.e.Address, err)
 	}
+	answered, err := p.process(ctx, proposal)
+	if err != nil {
+		return err
+	}
+	r := answered.GetResponse()
+	if r.GetStatus() < 200 || r.GetStatus() >= 400 {
+		return said(p.e.Address, r.GetMessage(), nil)
+	}
+	if err := proto.Unmarshal(r.GetPayload(), answer); err != nil {
+		return fmt.Errorf("%s: reading the answer of %s: %w", p.e.Address, function, err)
+	}
+	return nil
+}
+
+// process lets this very peer simulate a proposal.
+func (p *Peer) process(ctx context.Context, proposal *client.Proposal) (*peer.ProposalResponse, error) {
 	signature, err := p.id.Sign(proposal.Digest()) // with hash.NONE the digest is the whole message
 	if err != nil {
-		return fmt.Errorf("%s: %w", p.e.Address, err)
+		return nil, fmt.Errorf("%s: %w", p.e.Address, err)
 	}
 	data, err := proposal.Bytes()
 	if err != nil {
-		return fmt.Errorf("%s: %w", p.e.Address, err)
+		return nil, fmt.Errorf("%s: %w", p.e.Address, err)
 	}
 	proposed := &gateway.ProposedTransaction{}
 	if err := proto.Unmarshal(data, proposed); err != nil {
-		return fmt.Errorf("%s: %w", p.e.Address, err)
+		return nil, fmt.Errorf("%s: %w", p.e.Address, err)
 	}
 	signed := proposed.GetProposal()
 	signed.Signature = signature
 	answered, err := peer.NewEndorserClient(p.conn).ProcessProposal(ctx, signed)
-	if err != nil {
-		return classify(ctx, p.e.Address, err)
-	}
-	if r := answered.GetResponse(); r.GetStatus() < 200 || r.GetStatus() >= 400 {
-		return said(p.e.Address, r.GetMessage(), nil)
-	}
-	if err := proto.Unmarshal(answered.GetResponse().GetPayload(), answer); err != nil {
-		return fmt.Errorf("%s: reading the answer of %s: %w", p.e.Address, function, err)
-	}
-	return nil
+	return answered, classify(ctx, p.e.Address, err)
 }

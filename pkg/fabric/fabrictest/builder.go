@@ -10,11 +10,16 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/protobuf/proto"
+
+	"pivt.io/pivt/pkg/chaincode"
+	"pivt.io/pivt/pkg/network"
 )
 
 // builder makes the test's own binary the peer's external builder, as links whose names
@@ -40,11 +45,13 @@ func (p *Processes) builder(dir string) string {
 // peer started this binary as an external builder, it does that step and does not return.
 //
 // The chaincode it runs answers every call with the called function's name, except
-// "fail", which is answered with an error.
+// "fail", which is answered with an error. Packages whose label begins with "broken" do not build.
 func Main() {
 	var err error
 	switch filepath.Base(os.Args[0]) {
-	case "detect", "build", "release":
+	case "detect", "release":
+	case "build":
+		err = build(filepath.Dir(filepath.Dir(os.Args[0])), filepath.Join(os.Args[2], "metadata.json"))
 	case "run":
 		err = run(filepath.Join(os.Args[2], "chaincode.json"))
 	default:
@@ -55,6 +62,63 @@ func Main() {
 		os.Exit(1)
 	}
 	os.Exit(0)
+}
+
+const (
+	holdFile   = "hold"   // while it is there, builds do not end
+	buildsFile = "builds" // has the label of every build that began, a line each
+	broken     = "broken" // labels that begin so do not build
+)
+
+// build leaves nothing behind but the memory of having been asked.
+func build(dir, metadata string) error {
+	data, err := os.ReadFile(metadata)
+	if err != nil {
+		return err
+	}
+	var m chaincode.Metadata
+	if err := json.Unmarshal(data, &m); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, buildsFile), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	if _, err := fmt.Fprintln(f, m.Label); err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if _, err := os.Stat(filepath.Join(dir, holdFile)); errors.Is(err, os.ErrNotExist) {
+			break
+		}
+	}
+	if strings.HasPrefix(m.Label, broken) {
+		return errors.New("main.go:7: undefined: shim")
+	}
+	return nil
+}
+
+// HoldBuilds makes builds on a peer wait until it is called with false.
+func (p *Processes) HoldBuilds(node *network.Node, held bool) {
+	p.t.Helper()
+	path := filepath.Join(p.nodeDir(node), "builder", holdFile)
+	err := os.WriteFile(path, nil, 0o600)
+	if !held {
+		err = os.Remove(path)
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// Builds counts how often a peer began to build packages of a label.
+func (p *Processes) Builds(node *network.Node, label string) int {
+	data, err := os.ReadFile(filepath.Join(p.nodeDir(node), "builder", buildsFile))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		p.t.Error(err)
+	}
+	return strings.Count(string(data), label+"\n")
 }
 
 // run is a chaincode in the smallest shape that Fabric takes: it never touches the ledger.
@@ -103,7 +167,7 @@ func run(config string) error {
 		if err != nil {
 			return err
 		}
-		if m.GetType() != peer.ChaincodeMessage_TRANSACTION {
+		if m.GetType() != peer.ChaincodeMessage_TRANSACTION && m.GetType() != peer.ChaincodeMessage_INIT {
 			continue
 		}
 		answer, err := reply(m.GetPayload())

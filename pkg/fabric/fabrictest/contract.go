@@ -72,9 +72,11 @@ func Contract(t *testing.T, start func(testing.TB, *network.Network, *pki.Materi
 	chapter("Blocks", contract.blocks)
 	chapter("Joining", contract.joining)
 	chapter("Installing", contract.installing)
+	chapter("Building", contract.building)
 	chapter("Approving", contract.approving)
 	chapter("Committing", contract.committing)
 	chapter("Calling", contract.calling)
+	chapter("Initializing", contract.initializing)
 	chapter("Upgrading", contract.upgrading)
 	chapter("Restarted", contract.restarted)
 }

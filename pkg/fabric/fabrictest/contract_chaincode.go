@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"pivt.io/pivt/pkg/chaincode"
 	"pivt.io/pivt/pkg/exit"
@@ -12,8 +14,10 @@ import (
 	"pivt.io/pivt/pkg/network"
 )
 
-func (c contract) pkg(version string) (id string, data []byte) {
-	cc := &network.Chaincode{Name: "basic", Version: version, Image: "example.com/basic@sha256:" + strings.Repeat("ab", 32)}
+func (c contract) pkg(version string) (id string, data []byte) { return c.pkgOf("basic", version) }
+
+func (c contract) pkgOf(name, version string) (id string, data []byte) {
+	cc := &network.Chaincode{Name: name, Version: version, Image: "example.com/basic@sha256:" + strings.Repeat("ab", 32)}
 	data, err := chaincode.Package(cc, nil)
 	c.ok("packaging", err)
 	return chaincode.PackageID(cc.Label(), data), data
@@ -45,6 +49,53 @@ func (c contract) installing() {
 	}
 }
 
+// building is about what takes long when a package is source.
+func (c contract) building() {
+	ctx, node := c.Context(), c.node("org1")
+	p := c.peer("org1", c.admin("Org1"))
+	_, broken := c.pkgOf("broken", "1.0")
+	_, err := p.Install(ctx, broken)
+	c.is("installing what does not build", err, fabric.ErrBuild, false)
+	if !strings.Contains(fmt.Sprint(err), "could not build chaincode") || strings.Contains(fmt.Sprint(err), "InstallChaincode") {
+		c.Errorf("the peer's own words are lost, or Fabric's are in the way: %v", err)
+	}
+
+	slow, pkg := c.pkgOf("slow", "1.0")
+	c.net.HoldBuilds(node, true)
+	short, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	_, err = p.Install(short, pkg)
+	if !exit.IsTransient(err) {
+		c.Errorf("giving up on a build: %v; that passes", err)
+	}
+	installed, err := p.Installed(ctx)
+	c.ok("listing packages", err)
+	if slices.Contains(installed, slow) {
+		// Fabric keeps a package before it has built it, and lists it only afterwards.
+		c.Errorf("a package that is being built is listed: %v", installed)
+	}
+	second := make(chan error, 1)
+	go func() {
+		_, err := p.Install(ctx, pkg)
+		second <- err
+	}()
+	c.net.HoldBuilds(node, false)
+	c.is("joining a build that goes on", <-second, fabric.ErrExists, false)
+	c.same("builds of one package", 1, c.net.Builds(node, "slow_1.0"))
+
+	id, want := c.pkg("1.0")
+	got, err := p.InstalledPackage(ctx, id)
+	c.ok("reading a package", err)
+	c.same("package", want, got)
+	_, err = p.InstalledPackage(ctx, "basic_1.0:"+strings.Repeat("0", 64))
+	c.is("reading a package that is not there", err, fabric.ErrNotInstalled, false)
+	_, err = c.peer("org1", c.client("Org1")).InstalledPackage(ctx, id)
+	c.is("reading a package as a client", err, fabric.ErrDenied, false)
+	packages, err := p.Packages(ctx)
+	c.ok("listing packages", err)
+	c.same("packages", []fabric.Package{{ID: id, Label: "basic_1.0"}, {ID: slow, Label: "slow_1.0"}}, packages)
+}
+
 func (c contract) approving() {
 	ctx := c.Context()
 	id, _ := c.pkg("1.0")
@@ -54,6 +105,9 @@ func (c contract) approving() {
 	have, err := p.Approved(ctx, "common", "basic", 1)
 	c.ok("approval before there is one", err)
 	c.same("approval before there is one", (*fabric.Approved)(nil), have)
+	have, err = p.Approved(ctx, "common", "basic", 0)
+	c.ok("newest approval before there is one", err)
+	c.same("newest approval before there is one", (*fabric.Approved)(nil), have)
 	ready, err := p.Readiness(ctx, "common", d)
 	c.ok("readiness", err)
 	c.same("readiness", map[string]bool{"Org1MSP": false, "Org2MSP": false}, ready)
@@ -64,6 +118,9 @@ func (c contract) approving() {
 	if have == nil || !have.Equal(d.Parameters) || have.Sequence != 1 || have.PackageID != id {
 		c.Errorf("approval = %+v, want %+v of %s", have, d, id)
 	}
+	newest, err := p.Approved(ctx, "common", "basic", 0)
+	c.ok("newest approval", err)
+	c.same("newest approval", have, newest)
 	c.is("approving the same again", p.Approve(ctx, "common", d, id), fabric.ErrUnchanged, false)
 	c.is("approving far ahead", p.Approve(ctx, "common", definition(3, "1.0"), id), fabric.ErrStale, true)
 	c.is("approving as a client", c.peer("org1", c.client("Org1")).Approve(ctx, "common", d, id), fabric.ErrDenied, false)
@@ -179,6 +236,86 @@ func (c contract) calling() {
 	if after <= before {
 		c.Errorf("height %d after a transaction, %d before", after, before)
 	}
+}
+
+// initializing defines a second chaincode, of the same package, that wants an init call.
+func (c contract) initializing() {
+	ctx := c.Context()
+	id, _ := c.pkg("1.0")
+	d := definition(1, "1.0")
+	d.Name, d.InitRequired = "ledger", true
+	client := c.peer("org1", c.client("Org1"))
+	for _, org := range []string{"Org1", "Org2"} {
+		c.soon("approving", func(ctx context.Context) error {
+			return c.peer(strings.ToLower(org), c.admin(org)).Approve(ctx, "common", d, id)
+		})
+	}
+	c.soon("committing", func(ctx context.Context) error {
+		err := client.Commit(ctx, "common", d)
+		if _, e := client.Committed(ctx, "common", "ledger"); e == nil {
+			return nil // also if it was the try before
+		}
+		return err
+	})
+	packages, err := c.peer("org1", c.admin("Org1")).Packages(ctx)
+	c.ok("listing packages", err)
+	c.same("uses of the package", []fabric.Use{{Channel: "common", Chaincode: "basic", Version: "1.0"},
+		{Channel: "common", Chaincode: "ledger", Version: "1.0"}}, packages[0].Uses)
+
+	c.soon("being refused for the right reason", func(ctx context.Context) error {
+		_, err := client.Evaluate(ctx, "common", "ledger", "hello")
+		if !errors.Is(err, fabric.ErrNotInitialized) {
+			return fmt.Errorf("instead of a missing init call: %w", err)
+		}
+		c.is("calling before the init call", err, fabric.ErrNotInitialized, false)
+		return nil
+	})
+	done, err := client.Initialized(ctx, "common", "ledger", "init", "1")
+	c.ok("asking whether it is initialized", err)
+	c.same("initialized before the init call", false, done)
+	done, err = client.Initialized(ctx, "common", "ledger", "fail")
+	c.ok("asking with a call that the chaincode refuses", err)
+	c.same("initialized before the init call", false, done)
+	err = client.Init(ctx, "common", "ledger", "fail")
+	c.is("an init call that the chaincode refuses", err, fabric.ErrRejected, false)
+
+	// Two at once: one is ordered second or comes too late, and finds it done.
+	results := make(chan error, 2)
+	c.soon("finding endorsers", func(ctx context.Context) error { return client.Endorsable(ctx, "common", "ledger") })
+	for _, as := range []string{"Org1", "Org2"} {
+		p := c.peer(strings.ToLower(as), c.client(as))
+		go func() {
+			for {
+				err := p.Init(ctx, "common", "ledger", "init", "1")
+				if !exit.IsTransient(err) {
+					results <- err
+					return
+				}
+			}
+		}()
+	}
+	for range 2 {
+		if err := <-results; err != nil && !errors.Is(err, fabric.ErrInitialized) {
+			c.Errorf("one of two init calls: %v, want it done or %v", err, fabric.ErrInitialized)
+		}
+	}
+	for _, name := range []string{"org1", "org2"} {
+		c.soon("being initialized", func(ctx context.Context) error {
+			done, err := c.peer(name, c.client("Org1")).Initialized(ctx, "common", "ledger", "init", "1")
+			if err == nil && !done {
+				err = errLater
+			}
+			return err
+		})
+	}
+	c.is("a second init call", client.Init(ctx, "common", "ledger", "init", "1"), fabric.ErrInitialized, false)
+	c.soon("evaluating", func(ctx context.Context) error {
+		_, err := client.Evaluate(ctx, "common", "ledger", "hello")
+		return err
+	})
+	c.is("an init call that nobody asked for", client.Init(ctx, "common", "basic", "init"), fabric.ErrStale, true)
+	_, err = client.Initialized(ctx, "common", "nobody", "init")
+	c.is("a chaincode that is not there", err, fabric.ErrNotInstalled, false)
 }
 
 // upgrading changes the policy to one that no peer can satisfy.

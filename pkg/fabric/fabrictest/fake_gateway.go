@@ -175,7 +175,16 @@ func signs(rule *common.SignaturePolicy, ids []*msp.MSPPrincipal, orgs []string)
 // may have been ordered before it.
 func (g *gatewayServer) effect(prop *proposal) func(*ledger) peer.TxValidationCode {
 	if prop.chaincode != "_lifecycle" {
-		return func(*ledger) peer.TxValidationCode { return peer.TxValidationCode_VALID }
+		return func(l *ledger) peer.TxValidationCode {
+			if !prop.isInit {
+				return peer.TxValidationCode_VALID
+			}
+			if l.mayCall(prop) != nil {
+				return peer.TxValidationCode_MVCC_READ_CONFLICT
+			}
+			l.initialized[prop.chaincode] = l.committed[prop.chaincode].Version
+			return peer.TxValidationCode_VALID
+		}
 	}
 	arg := prop.args[1]
 	if string(prop.args[0]) == "CommitChaincodeDefinition" {

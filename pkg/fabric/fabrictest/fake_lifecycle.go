@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	sdk "github.com/hyperledger/fabric-admin-sdk/pkg/chaincode"
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
@@ -31,7 +32,7 @@ func (p *peerServer) lifecycle(prop *proposal, function string, arg []byte, mine
 		if err := proto.Unmarshal(arg, in); err != nil || !local {
 			return nil, errors.Join(err, errACL)
 		}
-		return install(mine, in.GetChaincodeInstallPackage())
+		return p.f.install(mine, in.GetChaincodeInstallPackage())
 	case "QueryInstalledChaincodes":
 		if !local {
 			return nil, errACL
@@ -39,9 +40,19 @@ func (p *peerServer) lifecycle(prop *proposal, function string, arg []byte, mine
 		r := &lifecycle.QueryInstalledChaincodesResult{}
 		for _, id := range slices.Sorted(maps.Keys(mine.installed)) {
 			r.InstalledChaincodes = append(r.InstalledChaincodes, &lifecycle.QueryInstalledChaincodesResult_InstalledChaincode{
-				PackageId: id, Label: chaincode.Label(id)})
+				PackageId: id, Label: chaincode.Label(id), References: p.f.references(mine, id)})
 		}
 		return r, nil
+	case "GetInstalledChaincodePackage":
+		in := &lifecycle.GetInstalledChaincodePackageArgs{}
+		if err := proto.Unmarshal(arg, in); err != nil || !local {
+			return nil, errors.Join(err, errACL)
+		}
+		pkg, ok := mine.installed[in.GetPackageId()]
+		if !ok {
+			return nil, fmt.Errorf("could not load cc install package: chaincode install package '%s' not found", in.GetPackageId())
+		}
+		return &lifecycle.GetInstalledChaincodePackageResult{ChaincodeInstallPackage: pkg}, nil
 	case "QueryChaincodeDefinition":
 		in := &lifecycle.QueryChaincodeDefinitionArgs{}
 		if err := proto.Unmarshal(arg, in); err != nil {
@@ -52,13 +63,14 @@ func (p *peerServer) lifecycle(prop *proposal, function string, arg []byte, mine
 			return nil, undefinedError{in.GetName()}
 		}
 		return &lifecycle.QueryChaincodeDefinitionResult{Sequence: d.Sequence, Version: d.Version, EndorsementPlugin: "escc", ValidationPlugin: "vscc",
-			ValidationParameter: d.Policy, InitRequired: d.InitRequired, Collections: &peer.CollectionConfigPackage{}, Approvals: l.approvals(d)}, nil
+			ValidationParameter: d.Policy, InitRequired: d.InitRequired, Collections: collections(d), Approvals: l.approvals(d)}, nil
 	case "QueryChaincodeDefinitions":
 		r := &lifecycle.QueryChaincodeDefinitionsResult{}
 		for _, name := range slices.Sorted(maps.Keys(l.committed)) {
 			d := l.committed[name]
 			r.ChaincodeDefinitions = append(r.ChaincodeDefinitions, &lifecycle.QueryChaincodeDefinitionsResult_ChaincodeDefinition{Name: name,
-				Sequence: d.Sequence, Version: d.Version, EndorsementPlugin: "escc", ValidationPlugin: "vscc", ValidationParameter: d.Policy})
+				Sequence: d.Sequence, Version: d.Version, EndorsementPlugin: "escc", ValidationPlugin: "vscc", ValidationParameter: d.Policy,
+				InitRequired: d.InitRequired, Collections: collections(d)})
 		}
 		return r, nil
 	case "QueryApprovedChaincodeDefinition":
@@ -66,13 +78,19 @@ func (p *peerServer) lifecycle(prop *proposal, function string, arg []byte, mine
 		if err := proto.Unmarshal(arg, in); err != nil || !local {
 			return nil, errors.Join(err, errACL)
 		}
-		a, ok := l.approved[key(in.GetName(), in.GetSequence())][prop.from.mspID]
+		sequence := in.GetSequence()
+		if sequence == 0 {
+			if sequence = l.committed[in.GetName()].Sequence; l.approved[key(in.GetName(), sequence+1)][prop.from.mspID].Sequence > 0 {
+				sequence++
+			}
+		}
+		a, ok := l.approved[key(in.GetName(), sequence)][prop.from.mspID]
 		if !ok {
 			return nil, fmt.Errorf("could not fetch approved chaincode definition (name: '%s', sequence: '%d') on channel '%s'",
-				in.GetName(), in.GetSequence(), prop.channel)
+				in.GetName(), sequence, prop.channel)
 		}
 		return &lifecycle.QueryApprovedChaincodeDefinitionResult{Sequence: a.Sequence, Version: a.Version, EndorsementPlugin: "escc",
-			ValidationPlugin: "vscc", ValidationParameter: a.Policy, InitRequired: a.InitRequired,
+			ValidationPlugin: "vscc", ValidationParameter: a.Policy, InitRequired: a.InitRequired, Collections: collections(a.Definition),
 			Source: &lifecycle.ChaincodeSource{Type: &lifecycle.ChaincodeSource_LocalPackage{
 				LocalPackage: &lifecycle.ChaincodeSource_Local{PackageId: a.packageID}}}}, nil
 	case "CheckCommitReadiness":
@@ -80,8 +98,7 @@ func (p *peerServer) lifecycle(prop *proposal, function string, arg []byte, mine
 		if err := proto.Unmarshal(arg, in); err != nil {
 			return nil, err
 		}
-		d := chaincode.Definition{Name: in.GetName(), Sequence: in.GetSequence(), Parameters: chaincode.Parameters{
-			Version: in.GetVersion(), Policy: policyOr(in.GetValidationParameter()), InitRequired: in.GetInitRequired()}}
+		d := defined(in)
 		if err := l.isNext(d); err != nil {
 			return nil, err
 		}
@@ -111,17 +128,49 @@ func (p *peerServer) lifecycle(prop *proposal, function string, arg []byte, mine
 	return nil, fmt.Errorf("method %s not found", function)
 }
 
-func install(mine *state, pkg []byte) (proto.Message, error) {
+// install builds and keeps a package. Callers hold mu, which is let go during the build.
+func (f *Nodes) install(mine *state, pkg []byte) (proto.Message, error) {
 	meta, _, err := sdk.ParseChaincodePackage(pkg)
 	if err != nil {
 		return nil, fmt.Errorf("could not parse as a chaincode install package: %w", err)
 	}
 	id := chaincode.PackageID(meta.Label, pkg)
+	for mine.building[id] { // one at a time; the others wait for its outcome
+		f.built.Wait()
+	}
 	if _, ok := mine.installed[id]; ok {
 		return nil, fmt.Errorf("chaincode already successfully installed (package ID '%s')", id)
 	}
+	mine.builds[meta.Label]++
+	mine.building[id] = true
+	for mine.held {
+		f.built.Wait()
+	}
+	delete(mine.building, id)
+	f.built.Broadcast()
+	if strings.HasPrefix(meta.Label, broken) {
+		return nil, errors.New("could not build chaincode: external builder failed: external builder failed to build: external builder 'test' failed: exit status 1")
+	}
 	mine.installed[id] = pkg
 	return &lifecycle.InstallChaincodeResult{PackageId: id, Label: meta.Label}, nil
+}
+
+// references are the definitions for which a peer's organisation approved a package, where
+// the peer is on the channel. Callers hold mu.
+func (f *Nodes) references(s *state, id string) map[string]*lifecycle.QueryInstalledChaincodesResult_References {
+	all := map[string]*lifecycle.QueryInstalledChaincodesResult_References{}
+	for channel := range s.joined {
+		refs := &lifecycle.QueryInstalledChaincodesResult_References{}
+		for _, d := range f.ledgers[channel].committed {
+			if f.runsOn(s, channel, d.Name) == id {
+				refs.Chaincodes = append(refs.Chaincodes, &lifecycle.QueryInstalledChaincodesResult_Chaincode{Name: d.Name, Version: d.Version})
+			}
+		}
+		if len(refs.Chaincodes) > 0 {
+			all[channel] = refs
+		}
+	}
+	return all
 }
 
 // policyOr spells the default out, as Fabric stores it.
@@ -137,14 +186,39 @@ func policyOr(policy []byte) []byte {
 	return b
 }
 
+// asked is what arguments about a definition have in common.
+type asked interface {
+	GetName() string
+	GetSequence() int64
+	GetVersion() string
+	GetValidationParameter() []byte
+	GetCollections() *peer.CollectionConfigPackage
+	GetInitRequired() bool
+}
+
+func defined(in asked) chaincode.Definition {
+	collections, err := proto.MarshalOptions{Deterministic: true}.Marshal(in.GetCollections())
+	if err != nil {
+		panic("unreachable: what was just read can be written: " + err.Error())
+	}
+	return chaincode.Definition{Name: in.GetName(), Sequence: in.GetSequence(), Parameters: chaincode.Parameters{
+		Version: in.GetVersion(), Policy: policyOr(in.GetValidationParameter()), Collections: collections, InitRequired: in.GetInitRequired()}}
+}
+
+func collections(d chaincode.Definition) *peer.CollectionConfigPackage {
+	c := &peer.CollectionConfigPackage{}
+	if err := proto.Unmarshal(d.Collections, c); err != nil {
+		panic("unreachable: defined wrote it: " + err.Error())
+	}
+	return c
+}
+
 func approvalOf(arg []byte) (approved, error) {
 	in := &lifecycle.ApproveChaincodeDefinitionForMyOrgArgs{}
 	if err := proto.Unmarshal(arg, in); err != nil {
 		return approved{}, err
 	}
-	return approved{chaincode.Definition{Name: in.GetName(), Sequence: in.GetSequence(), Parameters: chaincode.Parameters{
-		Version: in.GetVersion(), Policy: policyOr(in.GetValidationParameter()), InitRequired: in.GetInitRequired()}},
-		in.GetSource().GetLocalPackage().GetPackageId()}, nil
+	return approved{defined(in), in.GetSource().GetLocalPackage().GetPackageId()}, nil
 }
 
 func commitOf(arg []byte) (chaincode.Definition, error) {
@@ -152,8 +226,7 @@ func commitOf(arg []byte) (chaincode.Definition, error) {
 	if err := proto.Unmarshal(arg, in); err != nil {
 		return chaincode.Definition{}, err
 	}
-	return chaincode.Definition{Name: in.GetName(), Sequence: in.GetSequence(), Parameters: chaincode.Parameters{
-		Version: in.GetVersion(), Policy: policyOr(in.GetValidationParameter()), InitRequired: in.GetInitRequired()}}, nil
+	return defined(in), nil
 }
 
 func (l *ledger) isNext(d chaincode.Definition) error {

@@ -34,6 +34,7 @@ type proposal struct {
 	txID      string
 	chaincode string
 	args      [][]byte
+	isInit    bool
 	from      signer
 }
 
@@ -59,7 +60,7 @@ func (p *peerServer) unpack(signed *peer.SignedProposal) (*proposal, error) {
 	}
 	out.channel, out.txID, out.from = channelHeader.GetChannelId(), channelHeader.GetTxId(), who
 	out.chaincode = spec.GetChaincodeSpec().GetChaincodeId().GetName()
-	out.args = spec.GetChaincodeSpec().GetInput().GetArgs()
+	out.args, out.isInit = spec.GetChaincodeSpec().GetInput().GetArgs(), spec.GetChaincodeSpec().GetInput().GetIsInit()
 	if len(out.args) == 0 {
 		return nil, status.Error(codes.Unknown, "no arguments")
 	}
@@ -75,7 +76,8 @@ func (p *peerServer) ProcessProposal(_ context.Context, signed *peer.SignedPropo
 	}
 	p.f.mu.Lock()
 	defer p.f.mu.Unlock()
-	return &peer.ProposalResponse{Response: p.execute(prop)}, nil
+	r := p.execute(prop)
+	return &peer.ProposalResponse{Response: r, Payload: r.GetPayload()}, nil
 }
 
 func fail(format string, args ...any) *peer.Response {
@@ -183,6 +185,9 @@ func (p *peerServer) call(prop *proposal) *peer.Response {
 		return fail("make sure the chaincode %s has been successfully defined on channel %s and try again: chaincode %s not found",
 			prop.chaincode, prop.channel, prop.chaincode)
 	}
+	if err := p.f.ledgers[prop.channel].mayCall(prop); err != nil {
+		return fail("error in simulation: failed to execute transaction %s: invalid invocation: %v", prop.txID, err)
+	}
 	if err := p.f.launches[id]; err != nil {
 		return fail("error in simulation: failed to execute transaction %s: could not launch chaincode %s: %v", prop.txID, id, err)
 	}
@@ -190,6 +195,21 @@ func (p *peerServer) call(prop *proposal) *peer.Response {
 		return &peer.Response{Status: 500, Message: "this function fails", Payload: []byte("by the chaincode")}
 	}
 	return &peer.Response{Status: 200, Payload: prop.args[0]}
+}
+
+// mayCall enforces that the init call is made once for each version, and first.
+func (l *ledger) mayCall(prop *proposal) error {
+	d := l.committed[prop.chaincode]
+	needs := d.InitRequired && l.initialized[prop.chaincode] != d.Version
+	switch {
+	case prop.isInit && !d.InitRequired:
+		return fmt.Errorf("chaincode '%s' does not require initialization but called as init", prop.chaincode)
+	case prop.isInit && !needs:
+		return fmt.Errorf("chaincode '%s' is already initialized but called as init", prop.chaincode)
+	case !prop.isInit && needs:
+		return fmt.Errorf("chaincode '%s' has not been initialized for this version, must call as init first", prop.chaincode)
+	}
+	return nil
 }
 
 // Discover answers questions for the peers of a channel.

@@ -31,6 +31,8 @@ type ledger struct {
 
 	committed map[string]chaincode.Definition // by chaincode
 	approved  map[string]map[string]approved  // by chaincode#sequence, by MSP id
+	// initialized is the version of each chaincode that last had its init call.
+	initialized map[string]string
 }
 
 type approved struct {
@@ -64,7 +66,7 @@ func newLedger(genesis *common.Block) (string, *ledger, error) {
 		}
 	}
 	l := &ledger{genesis: genesis, blocks: []*common.Block{genesis},
-		committed: map[string]chaincode.Definition{}, approved: map[string]map[string]approved{}}
+		committed: map[string]chaincode.Definition{}, approved: map[string]map[string]approved{}, initialized: map[string]string{}}
 	groups := config.GetConfig().GetChannelGroup().GetGroups()
 	for _, name := range []string{"Application", "Orderer"} {
 		for _, org := range groups[name].GetGroups() {

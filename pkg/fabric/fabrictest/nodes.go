@@ -28,6 +28,10 @@ type Network interface {
 	Dial(ctx context.Context, address string) (net.Conn, error)
 	Start(*network.Node)
 	Stop(*network.Node)
+	// HoldBuilds makes builds on a peer wait until it is called with false.
+	HoldBuilds(node *network.Node, held bool)
+	// Builds counts how often a peer began to build packages of a label.
+	Builds(node *network.Node, label string) int
 }
 
 var (
@@ -49,6 +53,7 @@ type Nodes struct {
 	pending  map[string]*transaction
 	launches map[string]error // by package id: why a chaincode does not start
 	unheard  map[string]bool  // by Node.Name(): gossip has not spread the word of it
+	built    *sync.Cond       // on mu: a build ended, or may end
 }
 
 // state is what one node keeps over a restart.
@@ -58,6 +63,9 @@ type state struct {
 	listeners map[string]net.Listener // on 127.0.0.1, by address in the cluster
 	joined    map[string]bool         // channels
 	installed map[string][]byte       // packages by id
+	builds    map[string]int          // by label
+	building  map[string]bool         // by id
+	held      bool                    // builds do not end
 }
 
 // StartNodes starts every node of n in memory.
@@ -74,6 +82,7 @@ func StartNodes(t testing.TB, n *network.Network, m *pki.Material) *Nodes {
 func PrepareNodes(t testing.TB, n *network.Network, m *pki.Material) *Nodes {
 	f := &Nodes{t: t, n: n, m: m, ledgers: map[string]*ledger{}, nodes: map[string]*state{},
 		pending: map[string]*transaction{}, launches: map[string]error{}, unheard: map[string]bool{}}
+	f.built = sync.NewCond(&f.mu)
 	for _, node := range n.Nodes() {
 		f.nodes[node.Name()] = newState(node)
 	}
@@ -155,6 +164,8 @@ func (f *Nodes) Stop(node *network.Node) {
 	s := f.nodes[node.Name()]
 	stop := s.stop
 	s.stop, s.listeners = nil, nil
+	s.held = false
+	f.built.Broadcast()
 	f.mu.Unlock()
 	if stop != nil {
 		stop()
@@ -166,6 +177,21 @@ func (f *Nodes) BreakChaincode(packageID string, reason error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.launches[packageID] = reason
+}
+
+// HoldBuilds makes builds on a peer wait until it is called with false.
+func (f *Nodes) HoldBuilds(node *network.Node, held bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.nodes[node.Name()].held = held
+	f.built.Broadcast()
+}
+
+// Builds counts how often a peer began to build packages of a label.
+func (f *Nodes) Builds(node *network.Node, label string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.nodes[node.Name()].builds[label]
 }
 
 // Gossip says whether other peers have heard of a node yet; from the start they have.
@@ -221,5 +247,5 @@ func (f *Nodes) Grow(n *network.Network, m *pki.Material) {
 }
 
 func newState(node *network.Node) *state {
-	return &state{node: node, joined: map[string]bool{}, installed: map[string][]byte{}}
+	return &state{node: node, joined: map[string]bool{}, installed: map[string][]byte{}, builds: map[string]int{}, building: map[string]bool{}}
 }
