@@ -23,6 +23,7 @@ func TestRunUsage(t *testing.T) {
 		"UnknownCommand": {reason: "A slip of the pen is named.", args: []string{"upp"}, says: `unknown command "upp"`},
 		"UnknownFlag":    {reason: "A flag that is not understood changes what was meant.", args: []string{"up", "--nodes=3"}, says: "--nodes=3"},
 		"Argument":       {reason: "No command takes an argument; one that is given means something the command does not do.", args: []string{"down", "now"}, says: "down now"},
+		"BuildersOnly":   {reason: "One of the builders' images holds a program of the project.", args: []string{"images", "--builders"}, says: "--builders"},
 		"FlagOfAnother":  {reason: "A project says nothing to down.", args: []string{"down", "--project=."}, says: "--project"},
 	}
 	for name, tc := range cases {
