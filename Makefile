@@ -25,6 +25,7 @@ unit: ## Tests that need no cluster
 	go test ./...
 	cd samples/chaincode/basic && go test ./...
 	cd samples/chaincode/server && go test ./...
+	cd samples/chaincode/private && go test ./...
 	cd hack/devcluster && go vet ./... && go test ./...
 
 # The packages whose fakes have to pass the same tests as the real thing.
@@ -53,14 +54,14 @@ verify: generate ## Regenerate, and fail if anything differs
 	git diff --exit-code
 
 demo: build ## From nothing to a transaction on a real Fabric network in a real Kubernetes
-	@$(MAKE) --no-print-directory cluster-up
+	@$(DEVCLUSTER) up --project $(CURDIR)
 	@eval "$$($(DEVCLUSTER) env)"; hack/demo build/pivt $(DEMO_NS)
 
-cluster-up: ## Start the dev cluster, with the images the network needs
-	@$(DEVCLUSTER) up --project $(CURDIR)
+cluster-up: ## Start the dev cluster, with the images that networks, builds and tests need
+	@$(DEVCLUSTER) up --project $(CURDIR) --builders
 
 cluster-down: ## Remove the dev cluster and everything it made
 	@$(DEVCLUSTER) down
 
 images: ## Rebuild pivt's own images and import them
-	@$(DEVCLUSTER) images --project $(CURDIR)
+	@$(DEVCLUSTER) images --project $(CURDIR) --builders
