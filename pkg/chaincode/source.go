@@ -35,7 +35,7 @@ const (
 // The package has the shape that "peer lifecycle chaincode package" gives it: the source below
 // src/, the database indexes below META-INF/. Files are never executable in it, as with Fabric.
 func PackageSource(cc *network.Chaincode, root fs.FS) ([]byte, error) {
-	t := tree{cc: cc, root: root}
+	t := tree{cc: cc, root: root, limit: MaxPackage}
 	pkg, err := t.pack()
 	if err != nil {
 		return nil, fmt.Errorf("packaging chaincode %q: %w", cc.Name, err)
@@ -51,6 +51,7 @@ type tree struct {
 	files   []string // what is packaged, by its path in the source
 	dirs    map[string]bool
 	size    int64
+	limit   int // of the package
 }
 
 // refuse says what is wrong with a file of the source; repeating will not help.
@@ -92,8 +93,8 @@ func (t *tree) pack() ([]byte, error) {
 		file{metadataFile, Metadata{Path: l.path, Type: t.cc.Language, Label: t.cc.Label()}},
 		file{codeFile, compress(code)},
 	)
-	if err == nil && len(pkg) > MaxPackage {
-		return nil, t.tooLarge(int64(len(pkg)), MaxPackage, "the package has")
+	if err == nil && len(pkg) > t.limit {
+		return nil, t.tooLarge(int64(len(pkg)), int64(t.limit), "the package has")
 	}
 	return pkg, err
 }
@@ -154,7 +155,7 @@ func (t *tree) list() error {
 		}
 		t.files = append(t.files, name)
 		if t.size += info.Size(); t.size > maxTree {
-			return t.tooLarge(t.size, maxTree, "there are more than")
+			return t.tooLarge(t.size, maxTree, "the files have at least")
 		}
 		if len(t.files) > maxFiles {
 			return t.refuse(".", "there are more than %d files; list what the build does not need in %s", maxFiles, ignoreFile)
