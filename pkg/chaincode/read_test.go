@@ -18,7 +18,10 @@ import (
 func pack(t testing.TB, entries ...any) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	z := gzip.NewWriter(&b)
+	z, err := gzip.NewWriterLevel(&b, gzip.BestSpeed)
+	if err != nil {
+		t.Fatal(err)
+	}
 	w := tar.NewWriter(z)
 	for i := 0; i+1 < len(entries); i += 2 {
 		h := &tar.Header{Typeflag: tar.TypeReg, Mode: 0o644}
