@@ -138,7 +138,10 @@ func Pull(ctx context.Context, pinned string, kc authn.Keychain) ([]byte, error)
 		return nil, registryError(ctx, doing, repo, err)
 	}
 	defer func() { _ = body.Close() }()
-	pkg, err := io.ReadAll(io.LimitReader(body, wanted.Size+1))
+	var read bytes.Buffer
+	read.Grow(int(wanted.Size) + bytes.MinRead) // packages are large for a small pod, so no copies
+	_, err = read.ReadFrom(io.LimitReader(body, wanted.Size+1))
+	pkg := read.Bytes()
 	if sum := fmt.Sprintf("sha256:%x", sha256.Sum256(pkg)); err == nil && sum != wanted.Digest.String() || int64(len(pkg)) > wanted.Size {
 		return nil, failed(ErrSpoiled, "%s: the registry sends something else: its digest is %s", doing, sum)
 	}

@@ -101,13 +101,47 @@ func TestDecideApprove(t *testing.T) {
 		"Nothing":   {"The organisation has not spoken yet.", nil, true},
 		"Same":      {"A second approval of the same would be an error to Fabric.", have(2, "2.0", "basic_2.0:aa"), false},
 		"OtherText": {"It approved something else under this number, while it was not committed.", have(2, "1.0", "basic_2.0:aa"), true},
-		"OtherCode": {"The image changed and nothing else: its peers must learn which package to run.", have(2, "2.0", "basic_2.0:bb"), true},
+		"OtherCode": {"Nothing is committed, so nobody runs the former package.", have(2, "2.0", "basic_2.0:bb"), true},
+		"NoCode":    {"It approved without running the chaincode, and now runs it.", have(2, "2.0", ""), true},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if got := decideApprove(want, tc.have, "basic_2.0:aa"); got != tc.want {
 				t.Errorf("%s\ndecideApprove = %t, want %t", tc.reason, got, tc.want)
+			}
+		})
+	}
+}
+
+func TestDecideUnchanged(t *testing.T) {
+	t.Parallel()
+	approved := func(version, id string) *fabric.Approved {
+		return &fabric.Approved{PackageID: id, Definition: chaincode.Definition{Sequence: 3, Parameters: chaincode.Parameters{Version: version}}}
+	}
+	cases := map[string]struct {
+		reason    string
+		have      *fabric.Approved
+		packageID string
+		refused   bool
+	}{
+		"NotApproved": {"The majority went ahead; this organisation may choose any package.", nil, "basic_1.0:bb", false},
+		"Same":        {"Nothing changed.", approved("1.0", "basic_1.0:bb"), "basic_1.0:bb", false},
+		"Changed":     {"Two codes under one version: which one did the auditor see?", approved("1.0", "basic_1.0:aa"), "basic_1.0:bb", true},
+		"NewVersion":  {"That is how code changes.", approved("0.9", "basic_0.9:aa"), "basic_1.0:bb", false},
+		"Rollback":    {"The former version is committed no more, so its package is as new.", approved("2.0", "basic_2.0:aa"), "basic_1.0:bb", false},
+		"WithoutCode": {"Approved without running it; now it gets its package.", approved("1.0", ""), "basic_1.0:bb", false},
+		"NoLonger":    {"The organisation stops running it.", approved("1.0", "basic_1.0:aa"), "", false},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			err := decideUnchanged("basic", "1.0", tc.have, tc.packageID)
+			if (err != nil) != tc.refused {
+				t.Errorf("%s\ndecideUnchanged = %v, want refused %t", tc.reason, err, tc.refused)
+			}
+			if err != nil && (exit.CodeOf(err) != exit.Invalid || !strings.Contains(exit.HintOf(err), "raise the version")) {
+				t.Errorf("%s\ndecideUnchanged = %v with code %d and hint %q", tc.reason, err, exit.CodeOf(err), exit.HintOf(err))
 			}
 		})
 	}

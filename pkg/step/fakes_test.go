@@ -222,15 +222,25 @@ func TestUpgrade(t *testing.T) {
 		t.Errorf("probe after the upgrade: %v", todo)
 	}
 
-	// Another image under the same version: every organisation may choose its package, so
-	// the definition stays as it is.
+	// Other code under a version that is in use is refused, and before it is on any peer.
 	image := v2.with(cryptoConfig, strings.Replace(v2.files[1], strings.Repeat("ab", 32), strings.Repeat("cd", 32), 1))
-	r = image.must("install", step.Params{Chaincode: "basic", Org: "Org1"}, "Org1")
-	if len(r.Changed) != 2 || !strings.Contains(r.Changed[1], "sequence 2 approved") {
-		t.Errorf("install of another image: %q", r.Changed)
+	for _, files := range [][]string{image.files, {cryptoConfig, strings.Replace(image.files[1], "{name: mychannel}", `{name: mychannel, policy: "OR('Org1MSP.peer','Org2MSP.peer')"}`, 1)}} {
+		w := image.with(files...)
+		r, err := w.run("install", step.Params{Chaincode: "basic", Org: "Org1", Wait: time.Minute}, "Org1")
+		if exit.CodeOf(err) != exit.Invalid || !strings.Contains(err.Error(), "version 2.0 is committed with package basic_2.0:") || len(r.Changed) > 0 {
+			t.Errorf("install of another image: %v, changed %q", err, r.Changed)
+		}
 	}
-	if r = image.must("commit", step.Params{Chaincode: "basic"}, "", "Org1"); len(r.Changed) > 0 {
-		t.Errorf("commit of another image: %q", r.Changed)
+
+	// Back to the former version, whose package the peers still have.
+	w.installs()
+	r = w.must("commit", step.Params{Chaincode: "basic"}, "", "Org2")
+	if diff := cmp.Diff([]string{"chaincode basic: version 1.0, sequence 3 committed to channel mychannel"}, r.Changed); diff != "" {
+		t.Errorf("commit of the former version: -want, +got:\n%s", diff)
+	}
+	w.must("smoke", step.Params{Chaincode: "basic"}, "", "Org1")
+	if n := w.nodes.Builds(w.node("org1"), "basic_1.0"); n != 1 {
+		t.Errorf("the former version was built %d times, want once", n)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"pivt.io/pivt/pkg/chaincode"
 	"pivt.io/pivt/pkg/exit"
@@ -27,17 +28,22 @@ func (s *session) install(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	packageID := "" // approves without running the chaincode itself
+	p := pack{cc: cc, org: org, admin: admin} // without id approves without running the chaincode itself
 	if slices.Contains(cc.Orgs, org) {
-		pkg, err := chaincode.Package(cc, org)
+		// Registries and API servers have bad moments too.
+		err := s.until(ctx, installTimeout, func(ctx context.Context) (err error) {
+			p.data, err = s.env.Package(ctx, cc, org)
+			return err
+		})
 		if err != nil {
 			return err
 		}
-		packageID = chaincode.PackageID(cc.Label(), pkg)
+		p.id = chaincode.PackageID(cc.Label(), p.data)
+		if err := s.unchanged(ctx, p); err != nil {
+			return fmt.Errorf("chaincode %q: %w", cc.Name, err)
+		}
 		err = each(org.Nodes, func(node *network.Node) error {
-			return s.until(ctx, installTimeout, func(ctx context.Context) error {
-				return s.installOn(ctx, cc, node, admin, pkg, packageID)
-			})
+			return s.until(ctx, p.timeout(), func(ctx context.Context) error { return s.installOn(ctx, p, node) })
 		})
 		if err != nil {
 			return fmt.Errorf("chaincode %q: %w", cc.Name, err)
@@ -52,7 +58,7 @@ func (s *session) install(ctx context.Context) error {
 			return err
 		}
 		err = s.until(ctx, tryTimeout, func(ctx context.Context) error {
-			return s.approve(ctx, approval{cc, on, org, admin, wanted, packageID})
+			return s.approve(ctx, approval{cc, on, org, admin, wanted, p.id})
 		})
 		if err != nil {
 			return fmt.Errorf("on channel %q: %w", on.Channel.Name, err)
@@ -65,8 +71,67 @@ func (s *session) install(ctx context.Context) error {
 	return nil
 }
 
-func (s *session) installOn(ctx context.Context, cc *network.Chaincode, node *network.Node, admin fabric.Identity, pkg []byte, packageID string) error {
-	peer, err := s.peer(node, admin)
+// pack is what an organisation's admin puts on its peers.
+type pack struct {
+	cc    *network.Chaincode
+	org   *network.Org
+	admin fabric.Identity
+	data  []byte
+	id    string
+}
+
+func (p pack) timeout() time.Duration {
+	if p.cc.Image != "" || p.cc.Service != nil {
+		return installTimeout
+	}
+	return buildTimeout
+}
+
+// unchanged refuses a package that would replace another one under a committed version, before
+// the peers spend minutes on building it. What cannot be seen yet, approve will see.
+func (s *session) unchanged(ctx context.Context, p pack) error {
+	return each(p.cc.Channels, func(on *network.ChaincodeChannel) error {
+		if !slices.Contains(on.Orgs, p.org) {
+			return nil
+		}
+		peer, committed, err := s.look(ctx, p.org.Nodes, p.admin, on.Channel.Name, p.cc.Name)
+		if err != nil {
+			s.log.Info("cannot look", "channel", on.Channel.Name, "found", err.Error())
+			return nil
+		}
+		_, err = s.inUse(ctx, peer, on.Channel.Name, committed, p.cc, p.id)
+		if err != nil && !exit.IsTransient(err) {
+			return fmt.Errorf("on channel %q: %w", on.Channel.Name, err)
+		}
+		return nil
+	})
+}
+
+// inUse is what the organisation approved for the committed definition. It is an error if that
+// is another package under the same version than the one of the files.
+func (s *session) inUse(ctx context.Context, peer *fabric.Peer, channel string, committed *chaincode.Definition, cc *network.Chaincode, packageID string) (*fabric.Approved, error) {
+	if committed == nil {
+		return nil, nil
+	}
+	have, err := peer.Approved(ctx, channel, cc.Name, committed.Sequence)
+	if err != nil {
+		return nil, err
+	}
+	return have, decideUnchanged(cc.Name, cc.Version, have, packageID)
+}
+
+// decideUnchanged refuses other code under a version that is in use: nobody could tell any more
+// which code a version is, and organisations would run different ones.
+func decideUnchanged(name, version string, have *fabric.Approved, packageID string) error {
+	if have == nil || have.Version != version || have.PackageID == "" || packageID == "" || have.PackageID == packageID {
+		return nil
+	}
+	return exit.WithHint(exit.With(fmt.Errorf("version %s is committed with package %s, the files make %s", version, have.PackageID, packageID), exit.Invalid),
+		fmt.Sprintf("raise the version: pivt chaincode upgrade --include %s --version …", name))
+}
+
+func (s *session) installOn(ctx context.Context, p pack, node *network.Node) error {
+	peer, err := s.peer(node, p.admin)
 	if err != nil {
 		return err
 	}
@@ -74,27 +139,32 @@ func (s *session) installOn(ctx context.Context, cc *network.Chaincode, node *ne
 	if err != nil {
 		return err
 	}
-	if slices.Contains(installed, packageID) {
+	if slices.Contains(installed, p.id) {
 		s.log.Info("nothing to do", "peer", node.Name(), "found", "is installed")
 		return nil
 	}
 	if s.p.DryRun {
-		s.changed("chaincode %s: %s installed on %s", cc.Name, packageID, node.Name())
+		s.changed("chaincode %s: %s installed on %s", p.cc.Name, p.id, node.Name())
 		return nil
 	}
-	_, err = peer.Install(ctx, pkg)
+	// If somebody is installing it already, or an earlier try ended before the build did, the
+	// peer answers when that build is done, and does not build twice.
+	_, err = peer.Install(ctx, p.data)
 	faster := errors.Is(err, fabric.ErrExists)
+	if errors.Is(err, fabric.ErrBuild) {
+		return exit.WithHint(err, fmt.Sprintf("the builder's own words are in the peer's log: kubectl logs %s --container peer", node.Pod()))
+	}
 	if err != nil && !faster {
 		return err
 	}
 	if installed, err = peer.Installed(ctx); err != nil {
 		return err
 	}
-	if !slices.Contains(installed, packageID) {
-		return exit.Transient(fmt.Errorf("%s: is still installing %s", peer.Address(), packageID))
+	if !slices.Contains(installed, p.id) {
+		return exit.Transient(fmt.Errorf("%s: is still installing %s", peer.Address(), p.id))
 	}
 	if !faster {
-		s.changed("chaincode %s: %s installed on %s", cc.Name, packageID, node.Name())
+		s.changed("chaincode %s: %s installed on %s", p.cc.Name, p.id, node.Name())
 	}
 	return nil
 }
@@ -109,9 +179,9 @@ type approval struct {
 	packageID string
 }
 
-// decideApprove reports whether the organisation still has to approve want. A new package
-// under an unchanged definition needs a new approval too, but no new sequence number: that is how
-// Fabric lets every organisation choose its own package.
+// decideApprove reports whether the organisation still has to approve want. An organisation that
+// starts to run the chaincode names its package by a second approval, under the same sequence
+// number.
 func decideApprove(want chaincode.Definition, have *fabric.Approved, packageID string) bool {
 	return have == nil || have.Sequence != want.Sequence || !have.Equal(want.Parameters) || have.PackageID != packageID
 }
@@ -122,10 +192,15 @@ func (s *session) approve(ctx context.Context, a approval) error {
 	if err != nil {
 		return err
 	}
-	want := chaincode.Next(name, a.wanted, committed)
-	have, err := peer.Approved(ctx, channel, name, want.Sequence)
+	have, err := s.inUse(ctx, peer, channel, committed, a.cc, a.packageID)
 	if err != nil {
 		return err
+	}
+	want := chaincode.Next(name, a.wanted, committed)
+	if committed == nil || want.Sequence != committed.Sequence {
+		if have, err = peer.Approved(ctx, channel, name, want.Sequence); err != nil {
+			return err
+		}
 	}
 	if !decideApprove(want, have, a.packageID) {
 		s.log.Info("nothing to do", "channel", channel, "peer", peer.Address(), "found", "is approved", "sequence", want.Sequence)

@@ -45,7 +45,7 @@ func (s *session) probe(ctx context.Context) error {
 	case "chaincode":
 		todo := make([][]string, len(s.n.FlowChaincodes))
 		err := eachIndex(s.n.FlowChaincodes, func(i int, cc *network.Chaincode) error {
-			if cc.Image == "" {
+			if !cc.Deployable() {
 				return nil // not part of the flow
 			}
 			views := make([]definitionView, len(cc.Channels))
@@ -153,6 +153,7 @@ type definitionView struct {
 	committed *fabric.Committed        // nil for none, or if nobody could tell
 	runs      map[*network.Node]string // sequence number of the definition that it could run
 	silent    bool                     // somebody did not answer
+	uncalled  bool                     // the init call is missing, for all that is known
 }
 
 // done reports whether the channel has the definition that is asked for.
@@ -195,7 +196,8 @@ func todoChaincode(cc *network.Chaincode, views []definitionView) []string {
 	if slices.ContainsFunc(views, func(v definitionView) bool { return !v.done() }) {
 		tasks = append(tasks, cc.CommitTask())
 	}
-	if len(tasks) > 0 {
+	// The smoke test makes the init call, so it is to do also if only that is missing.
+	if len(tasks) > 0 || slices.ContainsFunc(views, func(v definitionView) bool { return v.uncalled }) {
 		tasks = append(tasks, cc.SmokeTask())
 	}
 	return tasks
@@ -268,5 +270,29 @@ func (s *session) viewDefinition(ctx context.Context, cc *network.Chaincode, on 
 			v.committed = found[i]
 		}
 	}
+	if err == nil && cc.Init != nil && v.done() {
+		v.uncalled = !s.initialized(ctx, cc, on, id)
+	}
 	return v, err
+}
+
+// initialized asks the peers that run the chaincode, one after the other, whether it had its
+// init call. Only a yes is believed.
+func (s *session) initialized(ctx context.Context, cc *network.Chaincode, on *network.ChaincodeChannel, id fabric.Identity) bool {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	for _, o := range runners(cc, on.Channel) {
+		for _, node := range o.Nodes {
+			p, err := s.peer(node, id)
+			var yes bool
+			if err == nil {
+				yes, err = p.Initialized(ctx, on.Channel.Name, cc.Name, cc.Init.Function, cc.Init.Args...)
+			}
+			if err == nil {
+				return yes
+			}
+			s.log.Info("not initialized", "chaincode", cc.Name, "channel", on.Channel.Name, "peer", node.Name(), "found", err.Error())
+		}
+	}
+	return false
 }

@@ -96,6 +96,8 @@ network:
     - name: My_CC
       version: "2.0"
       image: example.com/my_cc@` + digest + `
+      init: {function: init, args: [you]}
+      collections: [{name: secrets, policy: "OR('Org1MSP.member')", requiredPeerCount: 0, maxPeerCount: 1, blockToLive: 0, memberOnlyRead: true}]
       channels: [{name: common}]
 `}},
 	}

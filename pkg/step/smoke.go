@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"pivt.io/pivt/pkg/chaincode"
 	"pivt.io/pivt/pkg/exit"
 	"pivt.io/pivt/pkg/fabric"
 	"pivt.io/pivt/pkg/network"
@@ -20,7 +21,7 @@ const metadata = "org.hyperledger.fabric:GetMetadata"
 const maxLaunches = 3
 
 // smoke calls the chaincode on each of its channels, as a client, and proves that there are
-// peers to endorse its transactions.
+// peers to endorse its transactions. The init call, where the definition wants one, comes first.
 func (s *session) smoke(ctx context.Context) error {
 	cc, err := s.chaincode()
 	if err != nil {
@@ -86,7 +87,11 @@ func (s *session) call(ctx context.Context, cc *network.Chaincode, on *network.C
 	if err != nil {
 		return err
 	}
-	if committed == nil {
+	wanted, err := chaincode.Wanted(cc, on)
+	if err != nil {
+		return err
+	}
+	if committed == nil || !committed.Equal(wanted) { // or the smoke test would be of the former version
 		return exit.Transient(fmt.Errorf("%s: version %s is not committed", peer.Address(), cc.Version))
 	}
 	call := network.Call{Function: metadata}
@@ -94,6 +99,11 @@ func (s *session) call(ctx context.Context, cc *network.Chaincode, on *network.C
 		call = *cc.Smoke
 	}
 	if s.p.DryRun {
+		if cc.Init != nil {
+			if err := s.initialize(ctx, peer, cc, on, as, e); err != nil {
+				return err
+			}
+		}
 		s.verified("chaincode %s: would call %s on channel %s as %s", cc.Name, call.Function, channel, as.org.Name)
 		return nil
 	}
@@ -107,6 +117,11 @@ func (s *session) call(ctx context.Context, cc *network.Chaincode, on *network.C
 	} else if err != nil {
 		return err
 	}
+	if cc.Init != nil {
+		if err := s.initialize(ctx, peer, cc, on, as, e); err != nil {
+			return err
+		}
+	}
 	do := peer.Evaluate
 	if call.Invoke {
 		do = peer.Submit
@@ -119,7 +134,7 @@ func (s *session) call(ctx context.Context, cc *network.Chaincode, on *network.C
 	case errors.Is(err, fabric.ErrNoEndorsers):
 		return e.decide(peer.Address(), err)
 	default:
-		return later(fmt.Errorf("calling %s: %w", call.Function, err), fabric.ErrNoChannel, fabric.ErrNotInstalled)
+		return later(fmt.Errorf("calling %s: %w", call.Function, err), fabric.ErrNoChannel, fabric.ErrNotInstalled, fabric.ErrNotInitialized)
 	}
 	if call.Invoke {
 		s.changed("chaincode %s: %s submitted to channel %s by %s", cc.Name, call.Function, channel, as.org.Name)
@@ -127,4 +142,29 @@ func (s *session) call(ctx context.Context, cc *network.Chaincode, on *network.C
 	}
 	s.verified("chaincode %s: answers %s on channel %s with %d bytes", cc.Name, call.Function, channel, len(answer))
 	return nil
+}
+
+// initialize makes the init call, unless the committed version has had it. Two steps may try at
+// once: Fabric lets one of them through.
+func (s *session) initialize(ctx context.Context, peer *fabric.Peer, cc *network.Chaincode, on *network.ChaincodeChannel, as caller, e *endorsing) error {
+	channel := on.Channel.Name
+	if s.p.DryRun {
+		if done, err := peer.Initialized(ctx, channel, cc.Name, cc.Init.Function, cc.Init.Args...); err != nil || done {
+			return later(err, fabric.ErrNoChannel, fabric.ErrNotInstalled)
+		}
+		s.changed("chaincode %s: init call %s submitted to channel %s by %s", cc.Name, cc.Init.Function, channel, as.org.Name)
+		return nil
+	}
+	err := peer.Init(ctx, channel, cc.Name, cc.Init.Function, cc.Init.Args...)
+	switch {
+	case err == nil:
+		s.changed("chaincode %s: init call %s submitted to channel %s by %s", cc.Name, cc.Init.Function, channel, as.org.Name)
+		return nil
+	case errors.Is(err, fabric.ErrInitialized):
+		s.log.Info("nothing to do", "channel", channel, "peer", peer.Address(), "found", "is initialized")
+		return nil
+	case errors.Is(err, fabric.ErrNoEndorsers):
+		return e.decide(peer.Address(), err)
+	}
+	return later(fmt.Errorf("init call %s: %w", cc.Init.Function, err), fabric.ErrNoChannel, fabric.ErrNotInstalled)
 }

@@ -8,7 +8,9 @@ import (
 	"strings"
 	"time"
 
+	"pivt.io/pivt/pkg/chaincode"
 	"pivt.io/pivt/pkg/exit"
+	"pivt.io/pivt/pkg/network"
 )
 
 // DefaultRoot is where a step's pod mounts what it reads.
@@ -38,6 +40,9 @@ type Env struct {
 	Dial func(ctx context.Context, address string) (net.Conn, error)
 	// Poll is the pause between two looks; default 500 ms.
 	Poll time.Duration
+	// Package is the package of a chaincode for an organisation's peers. Default is
+	// chaincode.Package, which has none for chaincodes whose source or package lies elsewhere.
+	Package func(ctx context.Context, cc *network.Chaincode, o *network.Org) ([]byte, error)
 }
 
 // Result is what a step has to tell. It is written to Root/out as well: Todo to the file
@@ -67,6 +72,11 @@ func Run(ctx context.Context, verb string, p Params, env Env) (Result, error) {
 	}
 	if env.Poll <= 0 {
 		env.Poll = 500 * time.Millisecond
+	}
+	if env.Package == nil {
+		env.Package = func(_ context.Context, cc *network.Chaincode, o *network.Org) ([]byte, error) {
+			return chaincode.Package(cc, o)
+		}
 	}
 	run, err := verbOf(verb)
 	if err != nil {

@@ -15,7 +15,10 @@ import (
 // finish, so they also bound how far a step overruns it.
 const (
 	tryTimeout     = 30 * time.Second
-	installTimeout = 5 * time.Minute // a peer builds what it installs; Fabric's own limit
+	installTimeout = 5 * time.Minute // Fabric's own limit
+	// A peer builds what it installs, and answers when its own patience ends, for which it can be
+	// configured. This is for a peer that does not answer at all.
+	buildTimeout = 20 * time.Minute
 )
 
 // until repeats try while its error is transient and the step's wait is not over.
