@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"fmt"
 	"slices"
@@ -11,9 +12,35 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"pivt.io/pivt/pkg/chaincode"
+	"pivt.io/pivt/pkg/chart"
 	"pivt.io/pivt/pkg/network"
 	"pivt.io/pivt/pkg/pki"
 )
+
+// serve brings the chaincode servers that a flow is about up to date, and with them keys and
+// release: a new version is a new package id, by which nobody answers until the pods know it.
+// Where nothing is installed yet, that is left to Install.
+func (d *Deployment) serve(ctx context.Context, include []string) ([]Change, error) {
+	if !slices.ContainsFunc(d.Network.Chaincodes, func(cc *network.Chaincode) bool {
+		return cc.Service != nil && cc.Service.Image != "" && (len(include) == 0 || slices.Contains(include, cc.Name))
+	}) {
+		return nil, nil
+	}
+	if revisions, err := chart.History(d.Kube); err != nil || len(revisions) == 0 {
+		return nil, err
+	}
+	material, changes, err := d.keys(ctx)
+	if err != nil {
+		return changes, err
+	}
+	applied, err := d.secrets(ctx, material)
+	changes = append(changes, applied...)
+	if err != nil {
+		return changes, err
+	}
+	released, err := d.release(ctx)
+	return append(changes, released...), err
+}
 
 // servers makes what an organisation's chaincode servers are told: each its package id, which
 // is a hash that no chart can compute, and those with TLS their keys.

@@ -248,3 +248,47 @@ func TestInstallTellsWhyServerIsAway(t *testing.T) {
 		t.Errorf("%v: does not say why there was no answer", err)
 	}
 }
+
+// TestChaincodeFlowMovesServers upgrades a chaincode without a whole install: its servers must
+// learn the new id before peers look for them by it.
+func TestChaincodeFlowMovesServers(t *testing.T) {
+	t.Parallel()
+	const version2 = "network: {chaincodes: [{name: mutual, version: '2.0', service: {image: pivt/server@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa, tls: mtls}, channels: [{name: common}]}, " +
+		"{name: basic, version: '1.0', image: pivt/basic@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa, channels: [{name: common}]}]}"
+	version1 := strings.Replace(version2, "2.0", "1.0", 1)
+	moved := []string{"configmap/hlf-chaincode--karga--mutual configured", "configmap/hlf-chaincode--nevergreen--mutual configured", "release/hlf-kube configured"}
+	cases := map[string]struct {
+		reason  string
+		install bool
+		include []string
+		want    []string
+	}{
+		"All":          {"Without names it is about all.", true, nil, moved},
+		"Named":        {"With its name, too.", true, []string{"mutual"}, moved},
+		"Others":       {"A flow for others must not move this one, whose new version nobody has asked for.", true, []string{"basic"}, nil},
+		"NotInstalled": {"Nodes are install's business.", false, nil, nil},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBringUp(t)
+			if tc.install {
+				b.mustInstall(version1)
+			}
+			s := &story{}
+			changes, err := b.deployment(s, version2).RunFlow(t.Context(), deploy.ChaincodeFlow, tc.include)
+			if err != nil && tc.install {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, c := range lines(changes) {
+				if strings.HasPrefix(c, "configmap/") || strings.HasPrefix(c, "release/") || strings.HasPrefix(c, "secret/") {
+					got = append(got, c)
+				}
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("%s\n-want, +got:\n%s", tc.reason, diff)
+			}
+		})
+	}
+}

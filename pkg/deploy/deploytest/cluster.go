@@ -70,6 +70,7 @@ func New(t testing.TB) *Cluster {
 			"v1/events":                                 {"Event", true},
 			"v1/persistentvolumeclaims":                 {"PersistentVolumeClaim", true},
 			"apps/v1/statefulsets":                      {"StatefulSet", true},
+			"apps/v1/deployments":                       {"Deployment", true},
 			"policy/v1/poddisruptionbudgets":            {"PodDisruptionBudget", true},
 			"networking.k8s.io/v1/networkpolicies":      {"NetworkPolicy", true},
 			"rbac.authorization.k8s.io/v1/roles":        {"Role", true},
