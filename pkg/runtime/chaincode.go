@@ -56,6 +56,9 @@ func (c *Chaincode) check() error {
 	if c.PeerAddress == "" {
 		return errors.New("no peer address")
 	}
+	if p := c.Program; p != nil && (p.Dir == "" || p.Path == "" || p.Command == "") {
+		return errors.New("built chaincode without its directory, place or command")
+	}
 	if c.TLS() && (c.ClientKey == "" || c.RootCert == "") {
 		return errors.New("a client certificate without key or root certificate")
 	}

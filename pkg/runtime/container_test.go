@@ -38,6 +38,7 @@ func TestRunContainer(t *testing.T) {
 				"CORE_PEER_ADDRESS":      node + ":7052",
 				"CORE_PEER_LOCALMSPID":   "Org1MSP",
 				"CORE_PEER_TLS_ENABLED":  "false",
+				"HOME":                   "/tmp",
 			}
 			wantFiles := map[string][]byte{}
 			if tls {

@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // callTime bounds every single call: an API server that takes a request and does not
@@ -20,17 +21,18 @@ const callTime = 10 * time.Second
 
 // create makes the pod and then the Secret that belongs to it, so that whatever deletes
 // the pod deletes the keys too. The kubelet waits for the Secret, should it be faster.
-func (r *run) create(ctx context.Context, swept bool) (*corev1.Pod, error) {
+func (r *job) create(ctx context.Context, swept bool) (*corev1.Pod, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.o.Patience.Start)
 	defer cancel()
 	made, err := r.createPod(ctx, swept)
 	if err != nil {
 		return nil, fmt.Errorf("creating pod %s: %w", r.name, err)
 	}
-	if !r.chaincode.TLS() {
+	r.uid = made.UID
+	if len(r.data) == 0 {
 		return made, nil
 	}
-	keys := secret(&r.peer, &r.chaincode, made)
+	keys := secret(made, r.keys, r.marks, r.data)
 	err = retry(ctx, func(ctx context.Context) error {
 		_, err := r.secrets.Create(ctx, keys, metav1.CreateOptions{})
 		if apierrors.IsAlreadyExists(err) { // an earlier attempt whose answer was lost
@@ -39,28 +41,46 @@ func (r *run) create(ctx context.Context, swept bool) (*corev1.Pod, error) {
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("creating secret %s: %w", r.name, err)
+		return nil, fmt.Errorf("creating secret %s: %w", r.keys, err)
 	}
 	return made, nil
 }
 
-func (r *run) createPod(ctx context.Context, swept bool) (made *corev1.Pod, err error) {
-	want := pod(&r.peer, &r.chaincode, r.name, &r.o)
+func (r *job) createPod(ctx context.Context, swept bool) (made *corev1.Pod, err error) {
 	err = retry(ctx, func(ctx context.Context) error {
-		made, err = r.pods.Create(ctx, want, metav1.CreateOptions{})
+		made, err = r.pods.Create(ctx, r.want, metav1.CreateOptions{})
 		switch {
-		case apierrors.IsAlreadyExists(err): // an earlier attempt whose answer was lost
+		case apierrors.IsAlreadyExists(err):
 			made, err = r.pods.Get(ctx, r.name, metav1.GetOptions{})
+			if err == nil && !r.made(made) {
+				made, err = nil, &takenError{made}
+			}
 		case swept && apierrors.IsForbidden(err) && strings.Contains(err.Error(), "exceeded quota"):
 			// The pods just deleted still count. They are gone in moments.
 			swept = false
 			r.awaitSwept(ctx)
-			made, err = r.pods.Create(ctx, want, metav1.CreateOptions{})
+			made, err = r.pods.Create(ctx, r.want, metav1.CreateOptions{})
 		}
 		return err
 	})
 	return made, err
 }
+
+// made reports whether a pod is the one that this job wants: an earlier attempt of it whose
+// answer was lost.
+func (r *job) made(p *corev1.Pod) bool {
+	for _, a := range []string{annotationLauncher, annotationResult} {
+		if p.Annotations[a] != r.want.Annotations[a] {
+			return false
+		}
+	}
+	return p.DeletionTimestamp == nil && p.Labels[labelNode] == r.peer.Node
+}
+
+// takenError is a name that another pod has.
+type takenError struct{ pod *corev1.Pod }
+
+func (e *takenError) Error() string { return "there is a pod of this name" }
 
 // retry repeats a call while the API server is away.
 func retry(ctx context.Context, call func(context.Context) error) error {
@@ -93,6 +113,10 @@ func retry(ctx context.Context, call func(context.Context) error) error {
 
 // away tells an API server that cannot answer from one that has decided.
 func away(err error) bool {
+	var taken *takenError
+	if errors.As(err, &taken) {
+		return false
+	}
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) {
 		return !errors.Is(err, context.Canceled) // no answer in HTTP at all
@@ -126,41 +150,66 @@ func (p *pause) sleepUntil(ctx context.Context, early <-chan struct{}) error {
 
 // cleanUp deletes the pod and the Secret, whatever became of them, within cleanupTime.
 // It starts a context of its own: it is needed most when the caller's is over.
-func (r *run) cleanUp() error {
+func (r *job) cleanUp() error {
 	ctx, cancel := context.WithTimeout(context.Background(), cleanupTime)
 	defer cancel()
 	pod, keys := make(chan error, 1), make(chan error, 1)
-	go func() { pod <- deleted(ctx, r.deletePod, r.name) }()
 	go func() {
-		if !r.chaincode.TLS() {
+		pod <- deleted(ctx, r.deleteOwn)
+	}()
+	go func() {
+		if len(r.data) == 0 {
 			keys <- nil
 			return
 		}
-		keys <- deleted(ctx, r.deleteSecret, r.name)
+		keys <- deleted(ctx, func(ctx context.Context) error {
+			return r.secrets.Delete(ctx, r.keys, metav1.DeleteOptions{})
+		})
 	}()
 	var err error
 	if e := <-pod; e != nil {
 		err = fmt.Errorf("deleting pod %s: %w", r.name, e)
 	}
 	if e := <-keys; e != nil && err == nil {
-		err = fmt.Errorf("deleting secret %s: %w", r.name, e)
+		err = fmt.Errorf("deleting secret %s: %w", r.keys, e)
 	}
 	return err
 }
 
-func (r *run) deletePod(ctx context.Context, name string) error {
+// deleteOwn deletes the job's pod. Whether there is one may not be known, and of a name that
+// peers share it may be another's.
+func (r *job) deleteOwn(ctx context.Context) error {
+	if r.uid == "" && r.want.Annotations[annotationResult] != "" {
+		now, err := r.pods.Get(ctx, r.name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if !r.made(now) {
+			return nil
+		}
+		r.uid = now.UID
+	}
+	return r.deletePod(ctx, r.name, r.uid)
+}
+
+// deletePod deletes a pod if it is still the one with the uid; "" means any.
+func (r *job) deletePod(ctx context.Context, name string, uid types.UID) error {
 	grace := int64(deleteGrace)
-	return r.pods.Delete(ctx, name, metav1.DeleteOptions{GracePeriodSeconds: &grace})
+	o := metav1.DeleteOptions{GracePeriodSeconds: &grace}
+	if uid != "" {
+		o.Preconditions = &metav1.Preconditions{UID: &uid}
+	}
+	err := r.pods.Delete(ctx, name, o)
+	if apierrors.IsConflict(err) {
+		return nil // it is gone, and another has its name
+	}
+	return err
 }
 
-func (r *run) deleteSecret(ctx context.Context, name string) error {
-	return r.secrets.Delete(ctx, name, metav1.DeleteOptions{})
-}
-
-func deleted(ctx context.Context, remove func(context.Context, string) error, name string) error {
+func deleted(ctx context.Context, remove func(context.Context) error) error {
 	var wait pause
 	for {
-		err := remove(ctx, name)
+		err := remove(ctx)
 		if err == nil || apierrors.IsNotFound(err) {
 			return nil
 		}
@@ -172,7 +221,7 @@ func deleted(ctx context.Context, remove func(context.Context, string) error, na
 
 // lastWarning is the newest warning about the pod, as the only trace of a network or a
 // volume that cannot be set up. Best effort: it only makes a message better.
-func (r *run) lastWarning() string {
+func (r *job) lastWarning() string {
 	ctx, cancel := context.WithTimeout(context.Background(), cleanupTime/3)
 	defer cancel()
 	list, err := r.events.List(ctx, metav1.ListOptions{

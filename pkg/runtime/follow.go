@@ -15,7 +15,7 @@ import (
 // the pod is gone or ctx over. While the API server is away nothing is sent; afterwards it goes on
 // with the state of that time. It is one watch on one object: an informer would hold
 // every pod of the namespace in each of these processes.
-func (r *run) follow(ctx context.Context, made *corev1.Pod) <-chan *corev1.Pod {
+func (r *job) follow(ctx context.Context, made *corev1.Pod) <-chan *corev1.Pod {
 	out := make(chan *corev1.Pod)
 	go func() {
 		defer close(out)
@@ -41,7 +41,7 @@ func (r *run) follow(ctx context.Context, made *corev1.Pod) <-chan *corev1.Pod {
 				continue
 			}
 			if !silent && away(err) {
-				r.report("watching pod %s: %v; the chaincode goes on, trying again", r.name, err)
+				r.report("watching pod %s: %v; the %s goes on, trying again", r.name, err, r.noun)
 				silent = true
 			}
 			if wait.sleep(ctx) != nil {
@@ -54,7 +54,7 @@ func (r *run) follow(ctx context.Context, made *corev1.Pod) <-chan *corev1.Pod {
 
 // watch follows the pod from a version on until the watch ends. An empty version means to
 // look first. It returns where to go on.
-func (r *run) watch(ctx context.Context, version string, made *corev1.Pod, out chan<- *corev1.Pod) (next string, gone bool, err error) {
+func (r *job) watch(ctx context.Context, version string, made *corev1.Pod, out chan<- *corev1.Pod) (next string, gone bool, err error) {
 	if version == "" {
 		once, cancel := context.WithTimeout(ctx, callTime)
 		defer cancel()

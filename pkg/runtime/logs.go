@@ -17,7 +17,7 @@ import (
 // logs copies the log of one container to a writer while it is written, each line once,
 // over any number of interruptions.
 type logs struct {
-	r       *run
+	r       *job
 	started chan struct{} // closed by begin
 	over    chan struct{} // closed by finish: the container writes no more
 	done    chan struct{} // closed when all has been copied
@@ -29,7 +29,7 @@ type logs struct {
 	same int       // lines with that time stamp that were copied
 }
 
-func (r *run) followLogs(ctx context.Context) *logs {
+func (r *job) followLogs(ctx context.Context) *logs {
 	// Not ended by ctx itself but by finish, which leaves time for the last lines.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	l := &logs{r: r, started: make(chan struct{}), over: make(chan struct{}), done: make(chan struct{}), cancel: cancel}
@@ -93,7 +93,7 @@ var errOutput = errors.New("nobody reads the log")
 
 // stream reads the log from the last line on that was copied.
 func (l *logs) stream(ctx context.Context) error {
-	o := &corev1.PodLogOptions{Container: containerName, Follow: true, Timestamps: true}
+	o := &corev1.PodLogOptions{Container: l.r.voice, Follow: true, Timestamps: true}
 	if !l.last.IsZero() {
 		since := metav1.NewTime(l.last) // whole seconds on the wire; the rest is skipped below
 		o.SinceTime = &since

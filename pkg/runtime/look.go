@@ -51,10 +51,14 @@ func DefaultPatience() Patience {
 	return Patience{Image: 15 * time.Second, Container: 5 * time.Second, Node: time.Minute, Start: 4 * time.Minute}
 }
 
-// look is a pure function of the pod's last known state.
-func look(pod *corev1.Pod, p Patience) sight {
-	if s, ok := containerState(pod.Status.ContainerStatuses, containerName); ok && s.Terminated != nil {
+// look is a pure function of the pod's last known state. The pod's end is that of its main
+// container, or of a container that the main one depends on.
+func look(pod *corev1.Pod, main string, p Patience) sight {
+	if s, ok := containerState(pod.Status.ContainerStatuses, main); ok && s.Terminated != nil {
 		return sight{stage: ended, err: exitError(pod, s.Terminated)}
+	}
+	if err := helperError(pod); err != nil {
+		return sight{stage: ended, err: err}
 	}
 	switch pod.Status.Phase {
 	case corev1.PodSucceeded:
@@ -62,7 +66,7 @@ func look(pod *corev1.Pod, p Patience) sight {
 	case corev1.PodFailed:
 		return sight{stage: ended, err: failure(pod)}
 	}
-	if s, ok := containerState(pod.Status.ContainerStatuses, containerName); ok && s.Running != nil {
+	if works(pod, main) {
 		return sight{stage: running}
 	}
 	for _, c := range pod.Status.Conditions {
@@ -82,6 +86,48 @@ func look(pod *corev1.Pod, p Patience) sight {
 	}
 	return sight{}
 }
+
+// works reports whether the container that the pod is for has begun: a build, or a chaincode
+// that has its code.
+func works(pod *corev1.Pod, main string) bool {
+	if s, ok := containerState(pod.Status.InitContainerStatuses, buildName); ok {
+		return s.Running != nil || s.Terminated != nil
+	}
+	if s, ok := containerState(pod.Status.ContainerStatuses, fetchName); ok && s.Terminated == nil {
+		return false
+	}
+	s, ok := containerState(pod.Status.ContainerStatuses, main)
+	return ok && s.Running != nil
+}
+
+// helperError says which of the containers around the main one has failed, if one has.
+func helperError(pod *corev1.Pod) error {
+	for _, h := range []struct {
+		statuses  []corev1.ContainerStatus
+		name, did string
+	}{
+		{pod.Status.InitContainerStatuses, waiterName, "did not reach its peer: "},
+		{pod.Status.InitContainerStatuses, fetchName, "did not get its code: "},
+		{pod.Status.ContainerStatuses, fetchName, "did not get its code: "},
+	} {
+		s, ok := containerState(h.statuses, h.name)
+		if !ok || s.Terminated == nil || good(s.Terminated) {
+			continue
+		}
+		why := cmp.Or(lastLine(s.Terminated.Message), s.Terminated.Reason)
+		if pod.Status.Reason != "" {
+			why = said(pod.Status.Reason, pod.Status.Message)
+		}
+		return &EndedError{Text: h.did + why}
+	}
+	s, ok := containerState(pod.Status.InitContainerStatuses, buildName)
+	if ok && s.Terminated != nil && !good(s.Terminated) {
+		return &BuildError{Text: "the build " + exitText(pod, s.Terminated) + lastLines(s.Terminated.Message)}
+	}
+	return nil
+}
+
+func good(t *corev1.ContainerStateTerminated) bool { return t.ExitCode == 0 && t.Signal == 0 }
 
 // waiting sorts the kubelet's reasons (pkg/kubelet/images/types.go, kuberuntime, and
 // kubelet_pods.go of Kubernetes). Those that are not listed are steps on the way.
@@ -110,9 +156,17 @@ func containerState(statuses []corev1.ContainerStatus, name string) (corev1.Cont
 }
 
 func exitError(pod *corev1.Pod, t *corev1.ContainerStateTerminated) error {
-	if t.ExitCode == 0 && t.Signal == 0 {
+	if good(t) {
 		return nil
 	}
+	text := exitText(pod, t)
+	if last := lastLine(t.Message); last != "" {
+		text += ": " + last
+	}
+	return &EndedError{Text: text}
+}
+
+func exitText(pod *corev1.Pod, t *corev1.ContainerStateTerminated) string {
 	text := fmt.Sprintf("exited with status %d", t.ExitCode)
 	if t.Signal != 0 {
 		text = fmt.Sprintf("ended by signal %d", t.Signal)
@@ -120,13 +174,10 @@ func exitError(pod *corev1.Pod, t *corev1.ContainerStateTerminated) error {
 	if t.Reason != "" && t.Reason != "Error" { // OOMKilled, StartError, ContainerStatusUnknown…
 		text += " (" + t.Reason + ")"
 	}
-	if pod.Status.Reason != "" { // Evicted, NodeShutdown…
+	if pod.Status.Reason != "" { // Evicted, NodeShutdown, DeadlineExceeded…
 		text += ": " + said(pod.Status.Reason, pod.Status.Message)
 	}
-	if last := lastLine(t.Message); last != "" {
-		text += ": " + last
-	}
-	return &EndedError{Text: text}
+	return text
 }
 
 // failure explains a pod that failed without its main container having ended.
@@ -134,14 +185,14 @@ func failure(pod *corev1.Pod) error {
 	if pod.Status.Reason != "" {
 		return &EndedError{Text: "failed: " + said(pod.Status.Reason, pod.Status.Message)}
 	}
-	if s, ok := containerState(pod.Status.InitContainerStatuses, waiterName); ok && s.Terminated != nil && s.Terminated.ExitCode != 0 {
-		return &EndedError{Text: "did not reach its peer: " + cmp.Or(lastLine(s.Terminated.Message), s.Terminated.Reason)}
-	}
 	return &EndedError{Text: "failed without a reason from the kubelet"}
 }
 
-// EndedError says how a chaincode's pod ended when it should have gone on.
-type EndedError struct{ Text string }
+// EndedError says how a pod ended when it should have gone on.
+type EndedError struct {
+	Text    string
+	Deleted bool // by somebody else, and not by a failure of its own
+}
 
 func (e *EndedError) Error() string { return e.Text }
 
@@ -150,6 +201,25 @@ func said(reason, message string) string {
 		return reason
 	}
 	return reason + ": " + strings.TrimSpace(message)
+}
+
+// lastLines are what a kubelet kept of a log: no more than 80 lines or 2 KiB, of which the
+// first may be half a line.
+func lastLines(message string) string {
+	const kept = 2 << 10
+	text := strings.TrimRight(message, "\n \t\r")
+	if len(text) > kept {
+		text = text[len(text)-kept:]
+	}
+	if len(message) >= kept {
+		if _, rest, ok := strings.Cut(text, "\n"); ok {
+			text = rest
+		}
+	}
+	if text == "" {
+		return ""
+	}
+	return ":\n" + strings.ToValidUTF8(text, "")
 }
 
 // lastLine of a termination message, which is the tail of the container's log.

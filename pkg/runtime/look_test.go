@@ -58,7 +58,7 @@ func TestLook(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := look(&corev1.Pod{Status: tc.status}, p)
+			got := look(&corev1.Pod{Status: tc.status}, containerName, p)
 			said := ""
 			if got.err != nil {
 				said = got.err.Error()
@@ -74,9 +74,9 @@ func TestLook(t *testing.T) {
 // listed as running until the node is back.
 func TestVigilLostNode(t *testing.T) {
 	t.Parallel()
-	r := &run{name: "cc", o: Options{}.withDefaults()}
+	r := &job{name: "cc", o: Options{}.withDefaults()}
 	now := time.Unix(1000, 0)
-	v := vigil{run: r, limit: now.Add(time.Minute)}
+	v := vigil{job: r, limit: now.Add(time.Minute)}
 	pod := new(corev1.Pod)
 	if _, changed := v.saw(pod, sight{stage: running}, now); changed || v.expired() != nil {
 		t.Error("a running pod was given a time to end")
@@ -97,9 +97,9 @@ func TestVigilLostNode(t *testing.T) {
 // its back-off.
 func TestVigilTrouble(t *testing.T) {
 	t.Parallel()
-	r := &run{name: "cc", o: Options{}.withDefaults()}
+	r := &job{name: "cc", o: Options{}.withDefaults()}
 	now := time.Unix(1000, 0)
-	v := vigil{run: r, limit: now.Add(time.Minute)}
+	v := vigil{job: r, limit: now.Add(time.Minute)}
 	pull := func(detail string) sight {
 		return sight{reason: troubleImage, detail: detail, patience: 15 * time.Second}
 	}

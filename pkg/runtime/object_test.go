@@ -28,7 +28,7 @@ func TestObjects(t *testing.T) {
 	noTLS.RootCert, noTLS.ClientCert, noTLS.ClientKey = "", "", ""
 	for name, object := range map[string]any{
 		"pod.yaml":         made,
-		"secret.yaml":      secret(&p, &c, owner),
+		"secret.yaml":      secret(owner, owner.Name, owner.Labels, keys(&c)),
 		"pod-tls-off.yaml": pod(&Peer{Namespace: "fabric", Node: node}, &noTLS, "name", &Options{Process: o.Process, Resources: o.Resources}),
 	} {
 		got, err := yaml.Marshal(object)

@@ -2,66 +2,15 @@ package runtime
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base32"
+	"encoding/json"
 	"fmt"
-	"io"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	typed "k8s.io/client-go/kubernetes/typed/core/v1"
+
+	"pivt.io/pivt/pkg/transfer"
 )
-
-// Options are what a run may vary. The zero value is what the product uses, except that
-// nobody reads the logs then.
-type Options struct {
-	// Output gets the chaincode's standard output and error, line by line.
-	Output io.Writer
-	// Report gets one sentence per change: what is waited for, what was found.
-	Report func(string)
-	// Image is the pivt image, for the containers that move code and wait.
-	Image string
-	// AwaitNetwork holds the chaincode back until its peer answers, by an init container.
-	// That costs a second, and is for networks whose policies reach a new pod some moments
-	// after its first packet: shims try only once.
-	AwaitNetwork bool
-	// Templates shape the pod, later ones over earlier ones.
-	Templates []Template
-	// Ports is the range for transfers; zero means network.TransferPortFirst and -Last.
-	Ports [2]int
-	// Resources of the chaincode's container; none at all means DefaultResources, or
-	// BuildResources for builds.
-	Resources corev1.ResourceRequirements
-	// Patience, where zero, is DefaultPatience.
-	Patience Patience
-	// Process is who makes the objects; zero means the caller.
-	Process Process
-	// Rand makes the suffix of names; nil means crypto/rand.
-	Rand io.Reader
-}
-
-func (o Options) withDefaults() Options {
-	if o.Output == nil {
-		o.Output = io.Discard
-	}
-	if o.Report == nil {
-		o.Report = func(string) {}
-	}
-	if o.Resources.Requests == nil && o.Resources.Limits == nil {
-		o.Resources = DefaultResources()
-	}
-	if o.Patience == (Patience{}) {
-		o.Patience = DefaultPatience()
-	}
-	if o.Process == (Process{}) {
-		o.Process = Self()
-	}
-	if o.Rand == nil {
-		o.Rand = rand.Reader
-	}
-	return o
-}
 
 const (
 	// deleteGrace is how many seconds a chaincode gets between SIGTERM and SIGKILL. It has
@@ -87,17 +36,18 @@ func Run(ctx context.Context, client typed.CoreV1Interface, p Peer, c Chaincode,
 	if err := c.check(); err != nil {
 		return fmt.Errorf("running chaincode %s: %w", c.ID, err)
 	}
+	if c.Program != nil && o.Image == "" {
+		return fmt.Errorf("running chaincode %s: no pivt image to fetch its code with", c.ID)
+	}
 	suffix, err := randomSuffix(o.Rand)
 	if err != nil {
 		return fmt.Errorf("naming the pod of chaincode %s: %w", c.ID, err)
 	}
-	r := &run{
-		pods:    client.Pods(p.Namespace),
-		secrets: client.Secrets(p.Namespace),
-		events:  client.Events(p.Namespace),
-		peer:    p, chaincode: c, o: o,
-		name: podName(&p, &c, suffix),
-	}
+	r := &run{job: newJob(client, p, o), chaincode: c}
+	r.name = podName(&p, &c, suffix)
+	r.keys = r.name
+	r.noun, r.main, r.voice = "chaincode", containerName, containerName
+	r.marks = labels(&p, componentChaincode, c.Label(), c.hash())
 	if err := r.run(ctx); err != nil {
 		return fmt.Errorf("chaincode %s: %w", c.Label(), err)
 	}
@@ -106,18 +56,19 @@ func Run(ctx context.Context, client typed.CoreV1Interface, p Peer, c Chaincode,
 
 // run is one run of one chaincode.
 type run struct {
-	pods      typed.PodInterface
-	secrets   typed.SecretInterface
-	events    typed.EventInterface
-	peer      Peer
+	*job
 	chaincode Chaincode
-	o         Options
-	name      string
 }
 
-func (r *run) report(format string, args ...any) { r.o.Report(fmt.Sprintf(format, args...)) }
-
 func (r *run) run(ctx context.Context) error {
+	give, err := r.offer()
+	if err != nil {
+		return err
+	}
+	defer give()
+	if r.want, err = shape(pod(&r.peer, &r.chaincode, r.name, &r.o), r.o.Templates); err != nil {
+		return err
+	}
 	swept := r.sweep(ctx)
 	made, err := r.create(ctx, swept)
 	if err != nil || ctx.Err() != nil {
@@ -128,8 +79,8 @@ func (r *run) run(ctx context.Context) error {
 		return err
 	}
 	r.report("pod %s created from %s", r.name, r.chaincode.Image)
-	logs := r.followLogs(ctx)
-	err = r.supervise(ctx, made, logs)
+	logs, ended := r.watchOver(ctx, made)
+	err = <-ended
 	if ctx.Err() == nil {
 		logs.finish(ctx, drainTime) // a deleted pod has no log
 	}
@@ -145,13 +96,43 @@ func (r *run) run(ctx context.Context) error {
 	return left
 }
 
+// offer makes the pod's Secret, and starts to offer the chaincode's code if there is any.
+// The offer ends when the pod has the code: nobody needs the port any longer.
+func (r *run) offer() (end func(), err error) {
+	r.data = keys(&r.chaincode)
+	program := r.chaincode.Program
+	if program == nil {
+		return func() {}, nil
+	}
+	server, err := transfer.Listen(r.hosts)
+	if err != nil {
+		return nil, fmt.Errorf("offering its code: %w", err)
+	}
+	ticket, err := json.Marshal(server.Ticket())
+	if err != nil {
+		return nil, err
+	}
+	r.data[ticketFile] = ticket
+	given := server.Give(program.Dir)
+	over, closed := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(closed)
+		select {
+		case <-given:
+		case <-over:
+		}
+		_ = server.Close()
+	}()
+	return func() { close(over); <-closed }, nil
+}
+
 // supervise follows the pod until it ends. It never gives up on a pod that has run: the
-// chaincode talks to its peer whether or not the API server answers us.
-func (r *run) supervise(ctx context.Context, made *corev1.Pod, logs *logs) error {
+// chaincode talks to its peer, and a build to us, whether or not the API server answers.
+func (r *job) supervise(ctx context.Context, made *corev1.Pod, logs *logs) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	seen := r.follow(ctx, made)
-	v := vigil{run: r, limit: time.Now().Add(r.o.Patience.Start)}
+	v := vigil{job: r, limit: time.Now().Add(r.o.Patience.Start)}
 	alarm := time.NewTimer(r.o.Patience.Start)
 	defer alarm.Stop()
 	for {
@@ -167,9 +148,9 @@ func (r *run) supervise(ctx context.Context, made *corev1.Pod, logs *logs) error
 				return ctx.Err()
 			}
 			if !open {
-				return &EndedError{Text: fmt.Sprintf("pod %s was deleted by someone else", r.name)}
+				return &EndedError{Text: fmt.Sprintf("pod %s was deleted by someone else", r.name), Deleted: true}
 			}
-			s := look(now, r.o.Patience)
+			s := look(now, r.main, r.o.Patience)
 			if s.stage != starting {
 				logs.begin()
 			}
@@ -181,12 +162,4 @@ func (r *run) supervise(ctx context.Context, made *corev1.Pod, logs *logs) error
 			}
 		}
 	}
-}
-
-func randomSuffix(r io.Reader) (string, error) {
-	raw := make([]byte, suffixLength)
-	if _, err := io.ReadFull(r, raw); err != nil {
-		return "", err
-	}
-	return strings.ToLower(base32.StdEncoding.EncodeToString(raw))[:suffixLength], nil
 }

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -10,7 +11,7 @@ import (
 
 // vigil is what a run remembers of its pod between two looks.
 type vigil struct {
-	*run
+	*job
 	limit   time.Time // when the pod has to run
 	ran     bool
 	leaving string // who is deleting the pod, "" if nobody is
@@ -68,7 +69,7 @@ func (v *vigil) saw(pod *corev1.Pod, s sight, now time.Time) (until time.Time, c
 func (v *vigil) expired() error {
 	switch {
 	case v.leaving != "":
-		return &EndedError{Text: fmt.Sprintf("pod %s was deleted by %s and its node does not answer", v.name, v.leaving)}
+		return &EndedError{Text: fmt.Sprintf("pod %s was deleted by %s and its node does not answer", v.name, v.leaving), Deleted: true}
 	case v.ran:
 		return nil
 	case v.reason != "":
@@ -80,7 +81,11 @@ func (v *vigil) expired() error {
 // ended is the error of a pod that has ended, if that is one.
 func (v *vigil) ended(pod *corev1.Pod, s sight) error {
 	if pod.DeletionTimestamp != nil {
-		return &EndedError{Text: fmt.Sprintf("pod %s was deleted by %s", v.name, deleter(pod))}
+		return &EndedError{Text: fmt.Sprintf("pod %s was deleted by %s", v.name, deleter(pod)), Deleted: true}
+	}
+	var build *BuildError
+	if errors.As(s.err, &build) {
+		return s.err
 	}
 	if s.err != nil {
 		return fmt.Errorf("pod %s %w", v.name, s.err)

@@ -300,21 +300,22 @@ func (c *Cluster) serveLog(w http.ResponseWriter, r *http.Request, name string) 
 		c.mu.Unlock()
 		refuse(w, apierrors.NewNotFound(podResource, name))
 		return
-	case waits(p.Pod):
+	case !p.live(q.Get("container")).started:
 		c.mu.Unlock()
 		refuse(w, apierrors.NewBadRequest(fmt.Sprintf("container %q in pod %q is waiting to start", q.Get("container"), name)))
 		return
 	}
+	in := p.live(q.Get("container"))
 	c.mu.Unlock()
 	flush(w)
 	next, ended := 0, false
 	for !ended && r.Context().Err() == nil {
 		c.mu.Lock()
-		for r.Context().Err() == nil && !p.ended && next == len(p.log) {
+		for r.Context().Err() == nil && !in.ended && !p.gone && next == len(in.log) {
 			c.changed.Wait()
 		}
-		news := p.log[next:]
-		next, ended = len(p.log), p.ended || q.Get("follow") != "true"
+		news := in.log[next:]
+		next, ended = len(in.log), in.ended || p.gone || q.Get("follow") != "true"
 		c.mu.Unlock()
 		for _, line := range news {
 			if line.at.Before(since) {
@@ -344,6 +345,10 @@ func (c *Cluster) deletePod(w http.ResponseWriter, r *http.Request, name string)
 	p := c.pods[name]
 	if p == nil {
 		refuse(w, apierrors.NewNotFound(podResource, name))
+		return
+	}
+	if pre := o.Preconditions; pre != nil && pre.UID != nil && *pre.UID != p.UID {
+		refuse(w, apierrors.NewConflict(podResource, name, fmt.Errorf("the UID in the precondition (%s) does not match the UID in record (%s)", *pre.UID, p.UID)))
 		return
 	}
 	c.deleteLocked(p, grace)
@@ -412,10 +417,26 @@ func notRestricted(p *corev1.Pod) string {
 				return fmt.Sprintf("container %q has a private key in its environment", c.Name)
 			}
 		}
+		if err := mounts(p, &c); err != "" {
+			return err
+		}
 	}
 	for _, v := range p.Spec.Volumes {
 		if v.HostPath != nil {
 			return "hostPath volumes"
+		}
+		if v.EmptyDir != nil && v.EmptyDir.SizeLimit == nil {
+			return fmt.Sprintf("volume %q has no limit", v.Name)
+		}
+	}
+	return ""
+}
+
+// mounts checks that what is mounted exists, as the API server does.
+func mounts(p *corev1.Pod, c *corev1.Container) string {
+	for _, m := range c.VolumeMounts {
+		if !slices.ContainsFunc(p.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == m.Name }) {
+			return fmt.Sprintf("container %q mounts volume %q, which does not exist", c.Name, m.Name)
 		}
 	}
 	return ""

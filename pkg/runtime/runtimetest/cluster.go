@@ -27,16 +27,6 @@ import (
 // Namespace is the one namespace of the cluster.
 const Namespace = "fabric"
 
-// Program is what an image does. It ends at the latest when ctx does, which is SIGTERM.
-type Program func(ctx context.Context, c Container) (status int)
-
-// Container is what a program sees of its container.
-type Container struct {
-	Env    map[string]string
-	Files  map[string][]byte // of mounted Secrets, by absolute path
-	Output io.Writer
-}
-
 // Options say what the cluster is like.
 type Options struct {
 	// Images by reference. All others cannot be pulled.
@@ -55,9 +45,10 @@ type Options struct {
 
 // Cluster is the cluster. Its methods may be called from anywhere.
 type Cluster struct {
-	t      testing.TB
-	o      Options
-	server *httptest.Server
+	t       testing.TB
+	o       Options
+	server  *httptest.Server
+	volumes string // directory of what pods have in volumes
 
 	mu      sync.Mutex
 	changed *sync.Cond
@@ -81,15 +72,18 @@ type event struct {
 
 type livePod struct {
 	*corev1.Pod
-	log    []logLine
-	ended  bool // its container writes no more
-	stop   context.CancelFunc
-	killed chan struct{}
+	containers map[string]*liveContainer
+	stop       context.CancelFunc
+	killed     chan struct{}
+	gone       bool
 }
 
-type logLine struct {
-	at   time.Time
-	text string
+// live is the container of a name, which may not have begun.
+func (p *livePod) live(name string) *liveContainer {
+	if p.containers[name] == nil {
+		p.containers[name] = new(liveContainer)
+	}
+	return p.containers[name]
 }
 
 const token = "token-of-the-peer"
@@ -97,7 +91,7 @@ const token = "token-of-the-peer"
 // New starts a cluster that ends with the test.
 func New(t testing.TB, o Options) *Cluster {
 	t.Helper()
-	c := &Cluster{t: t, o: o, pods: map[string]*livePod{}, secrets: map[string]*corev1.Secret{}}
+	c := &Cluster{t: t, o: o, volumes: t.TempDir(), pods: map[string]*livePod{}, secrets: map[string]*corev1.Secret{}}
 	c.changed = sync.NewCond(&c.mu)
 	c.server = httptest.NewUnstartedServer(c)
 	c.server.EnableHTTP2 = true
@@ -271,7 +265,7 @@ func (c *Cluster) addLocked(pod *corev1.Pod) *livePod {
 	c.uids++
 	pod.UID = types.UID(fmt.Sprintf("uid-%d", c.uids))
 	pod.CreationTimestamp = metav1.Now()
-	live := &livePod{Pod: pod, killed: make(chan struct{})}
+	live := &livePod{Pod: pod, containers: map[string]*liveContainer{}, killed: make(chan struct{})}
 	c.pods[pod.Name] = live
 	c.recordLocked("ADDED", live)
 	return live
@@ -319,7 +313,7 @@ func (c *Cluster) removeLocked(p *livePod) {
 		return
 	}
 	delete(c.pods, p.Name)
-	p.ended = true
+	p.gone = true
 	c.recordLocked("DELETED", p)
 	owned := func(refs []metav1.OwnerReference) bool {
 		return slices.ContainsFunc(refs, func(r metav1.OwnerReference) bool { return r.UID == p.UID })

@@ -1,12 +1,12 @@
 package runtimetest
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"io"
-	"path"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -25,8 +25,16 @@ func (c *Cluster) startKubeletLocked(p *livePod) {
 	p.stop = stop
 	c.running.Go(func() {
 		defer stop()
-		c.runPod(ctx, p)
+		dir, err := os.MkdirTemp(c.volumes, "pod")
+		if err != nil {
+			c.t.Errorf("making volumes: %v", err)
+			return
+		}
+		c.runPod(ctx, p, dir)
 		<-ctx.Done() // an ended pod stays until it is deleted
+		if err := os.RemoveAll(dir); err != nil {
+			c.t.Errorf("removing volumes: %v", err)
+		}
 		c.mu.Lock()
 		c.removeLocked(p)
 		c.mu.Unlock()
@@ -39,79 +47,121 @@ func (c *Cluster) update(p *livePod, change func(*corev1.Pod)) {
 	c.updateLocked(p, change)
 }
 
-func (c *Cluster) runPod(ctx context.Context, p *livePod) {
+// runPod runs init containers one after the other and then the others side by side, as a
+// pod with restartPolicy Never does.
+func (c *Cluster) runPod(ctx context.Context, p *livePod, dir string) {
 	if !c.schedule(ctx, p) {
 		return
 	}
-	main := p.Spec.Containers[0]
 	if c.o.Sandbox != "" {
 		c.warn(p, "FailedCreatePodSandBox", c.o.Sandbox)
 		return
 	}
-	files, ok := c.mount(ctx, p)
-	if !ok {
+	if !c.mount(ctx, p, dir) {
 		return
 	}
-	for _, init := range p.Spec.InitContainers {
-		program, ok := c.pull(ctx, p, init.Image, func(s *corev1.PodStatus) *[]corev1.ContainerStatus { return &s.InitContainerStatuses }, init.Name)
-		if !ok {
-			return
-		}
-		var said bytes.Buffer
-		if status := program(ctx, Container{Output: &said}); status != 0 {
-			c.update(p, func(p *corev1.Pod) {
-				p.Status.Phase = corev1.PodFailed
-				p.Status.InitContainerStatuses = []corev1.ContainerStatus{{Name: init.Name, State: corev1.ContainerState{
-					Terminated: &corev1.ContainerStateTerminated{ExitCode: int32(status), Reason: "Error", Message: said.String()},
-				}}}
-			})
+	ctx, end := c.deadline(ctx, p)
+	defer end()
+	for i := range p.Spec.InitContainers {
+		code, ran := c.runContainer(ctx, p, &p.Spec.InitContainers[i], dir)
+		if !ran || code != 0 {
+			if ran {
+				c.update(p, func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed })
+			}
 			return
 		}
 	}
-	program, ok := c.pull(ctx, p, main.Image, func(s *corev1.PodStatus) *[]corev1.ContainerStatus { return &s.ContainerStatuses }, main.Name)
-	if !ok {
-		return
+	var all sync.WaitGroup
+	codes, ran := make([]int, len(p.Spec.Containers)), make([]bool, len(p.Spec.Containers))
+	for i := range p.Spec.Containers {
+		all.Go(func() { codes[i], ran[i] = c.runContainer(ctx, p, &p.Spec.Containers[i], dir) })
 	}
-	if c.o.Broken != "" {
-		c.wait(p, &corev1.ContainerStateWaiting{Reason: "CreateContainerConfigError", Message: c.o.Broken})
-		return
+	all.Wait()
+	phase := corev1.PodSucceeded
+	for i := range codes {
+		if !ran[i] {
+			return
+		}
+		if codes[i] != 0 {
+			phase = corev1.PodFailed
+		}
 	}
-	c.run(ctx, p, program, Container{Env: env(main), Files: files})
+	c.update(p, func(p *corev1.Pod) { p.Status.Phase = phase })
 }
 
-// run runs the program and reports how it ended.
-func (c *Cluster) run(ctx context.Context, p *livePod, program Program, in Container) {
-	c.update(p, func(p *corev1.Pod) {
-		p.Status.Phase = corev1.PodRunning
-		p.Status.ContainerStatuses = status(p, corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.Now()}})
+// deadline ends the pod's containers when its time is over.
+func (c *Cluster) deadline(ctx context.Context, p *livePod) (context.Context, func()) {
+	if p.Spec.ActiveDeadlineSeconds == nil {
+		return ctx, func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	t := time.AfterFunc(time.Duration(*p.Spec.ActiveDeadlineSeconds)*time.Second, func() {
+		c.update(p, func(p *corev1.Pod) {
+			p.Status.Phase, p.Status.Reason = corev1.PodFailed, "DeadlineExceeded"
+			p.Status.Message = "Pod was active on the node longer than the specified deadline"
+		})
+		cancel()
 	})
-	out := &logWriter{c: c, p: p}
+	return ctx, func() { t.Stop(); cancel() }
+}
+
+// runContainer pulls and runs one container, and reports how it ended. It did not run if
+// the pod was deleted before.
+func (c *Cluster) runContainer(ctx context.Context, p *livePod, spec *corev1.Container, dir string) (code int, ran bool) {
+	program, ok := c.pull(ctx, p, spec)
+	if !ok {
+		return 0, false
+	}
+	if c.o.Broken != "" {
+		c.setState(p, spec, corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CreateContainerConfigError", Message: c.o.Broken}})
+		return 0, false
+	}
+	in, err := c.container(p, spec, dir)
+	if err != nil {
+		c.t.Errorf("pod %s, container %s: %v", p.Name, spec.Name, err)
+		return 0, false
+	}
+	out := &logWriter{c: c, p: p, name: spec.Name}
 	in.Output = out
+	c.mu.Lock()
+	p.live(spec.Name).started = true
+	c.mu.Unlock()
+	c.setState(p, spec, corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.Now()}})
 	ended := make(chan int, 1)
 	c.running.Go(func() { ended <- program(ctx, in) })
-	var code int
 	select {
 	case code = <-ended:
 	case <-p.killed:
 		code = 137
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(out.rest) > 0 {
-		p.log = append(p.log, logLine{time.Now(), string(out.rest)})
+	t := &corev1.ContainerStateTerminated{ExitCode: int32(code), Reason: "Completed", FinishedAt: metav1.Now()}
+	message := out.end()
+	if code != 0 {
+		t.Reason, t.Message = "Error", message
 	}
-	p.ended = true
-	c.updateLocked(p, func(pod *corev1.Pod) {
-		pod.Status.Phase = corev1.PodSucceeded
-		t := &corev1.ContainerStateTerminated{ExitCode: int32(code), Reason: "Completed", FinishedAt: metav1.Now()}
-		if code != 0 {
-			pod.Status.Phase = corev1.PodFailed
-			t.Reason = "Error"
-			t.Message = out.tail()
+	c.setState(p, spec, corev1.ContainerState{Terminated: t})
+	return code, true
+}
+
+// setState sets the state of one container in the pod's status. While any container that is
+// no init container runs, so does the pod.
+func (c *Cluster) setState(p *livePod, spec *corev1.Container, s corev1.ContainerState) {
+	c.update(p, func(p *corev1.Pod) {
+		statuses, init := &p.Status.ContainerStatuses, false
+		for i := range p.Spec.InitContainers {
+			if p.Spec.InitContainers[i].Name == spec.Name {
+				statuses, init = &p.Status.InitContainerStatuses, true
+			}
 		}
-		pod.Status.ContainerStatuses = status(pod, corev1.ContainerState{Terminated: t})
+		if !init && s.Running != nil && p.Status.Phase == corev1.PodPending {
+			p.Status.Phase = corev1.PodRunning
+		}
+		for i := range *statuses {
+			if (*statuses)[i].Name == spec.Name {
+				(*statuses)[i].State = s
+			}
+		}
 	})
-	c.changed.Broadcast()
 }
 
 func (c *Cluster) schedule(ctx context.Context, p *livePod) bool {
@@ -127,49 +177,28 @@ func (c *Cluster) schedule(ctx context.Context, p *livePod) bool {
 	c.update(p, func(p *corev1.Pod) {
 		p.Spec.NodeName = nodeName
 		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionTrue}}
-		p.Status.ContainerStatuses = status(p, corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}})
+		first := "ContainerCreating"
+		for _, init := range p.Spec.InitContainers {
+			first = "PodInitializing"
+			p.Status.InitContainerStatuses = append(p.Status.InitContainerStatuses, waitingFor(init, first))
+		}
+		for _, main := range p.Spec.Containers {
+			p.Status.ContainerStatuses = append(p.Status.ContainerStatuses, waitingFor(main, first))
+		}
 	})
 	return ctx.Err() == nil
 }
 
-// mount waits for the pod's Secrets, as the kubelet does.
-func (c *Cluster) mount(ctx context.Context, p *livePod) (map[string][]byte, bool) {
-	files := map[string][]byte{}
-	for _, v := range p.Spec.Volumes {
-		if v.Secret == nil {
-			continue
-		}
-		for {
-			c.mu.Lock()
-			s := c.secrets[v.Secret.SecretName]
-			c.mu.Unlock()
-			if s != nil {
-				for _, m := range p.Spec.Containers[0].VolumeMounts {
-					for key, data := range s.Data {
-						if m.Name == v.Name {
-							files[path.Join(m.MountPath, key)] = data
-						}
-					}
-				}
-				break
-			}
-			if !sleep(ctx, backOff) {
-				return nil, false
-			}
-		}
-	}
-	return files, true
+func waitingFor(c corev1.Container, reason string) corev1.ContainerStatus {
+	return corev1.ContainerStatus{Name: c.Name, Image: c.Image, State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason}}}
 }
 
 // pull finds the program of an image, or waits for ever with the kubelet's reasons.
-func (c *Cluster) pull(ctx context.Context, p *livePod, image string, of func(*corev1.PodStatus) *[]corev1.ContainerStatus, name string) (Program, bool) {
+func (c *Cluster) pull(ctx context.Context, p *livePod, spec *corev1.Container) (Program, bool) {
 	say := func(reason, message string) {
-		c.update(p, func(p *corev1.Pod) {
-			*of(&p.Status) = []corev1.ContainerStatus{{Name: name, State: corev1.ContainerState{
-				Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message},
-			}}}
-		})
+		c.setState(p, spec, corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}})
 	}
+	image := spec.Image
 	if strings.ToLower(image) != image {
 		say("InvalidImageName", fmt.Sprintf("Failed to apply default image tag %q: couldn't parse image name %q: invalid reference format: repository name must be lowercase", image, image))
 		return nil, false
@@ -189,12 +218,6 @@ func (c *Cluster) pull(ctx context.Context, p *livePod, image string, of func(*c
 	return nil, false
 }
 
-func (c *Cluster) wait(p *livePod, w *corev1.ContainerStateWaiting) {
-	c.update(p, func(p *corev1.Pod) {
-		p.Status.ContainerStatuses = status(p, corev1.ContainerState{Waiting: w})
-	})
-}
-
 func (c *Cluster) warn(p *livePod, reason, message string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -202,27 +225,6 @@ func (c *Cluster) warn(p *livePod, reason, message string) {
 		Type: corev1.EventTypeWarning, Reason: reason, Message: message, LastTimestamp: metav1.Now(),
 		InvolvedObject: corev1.ObjectReference{Kind: "Pod", Name: p.Name},
 	})
-}
-
-func status(p *corev1.Pod, s corev1.ContainerState) []corev1.ContainerStatus {
-	return []corev1.ContainerStatus{{Name: p.Spec.Containers[0].Name, Image: p.Spec.Containers[0].Image, State: s}}
-}
-
-func waits(p *corev1.Pod) bool {
-	for _, s := range p.Status.ContainerStatuses {
-		if s.State.Running != nil || s.State.Terminated != nil {
-			return false
-		}
-	}
-	return true
-}
-
-func env(c corev1.Container) map[string]string {
-	out := map[string]string{}
-	for _, e := range c.Env {
-		out[e.Name] = e.Value
-	}
-	return out
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {
@@ -236,42 +238,54 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// logWriter is the container's log file. Several lines may have the same time stamp, as
-// on machines with a coarse clock.
-type logWriter struct {
-	c    *Cluster
-	p    *livePod
-	rest []byte
-}
-
-var _ io.Writer = (*logWriter)(nil)
-
-func (l *logWriter) Write(b []byte) (int, error) {
-	l.c.mu.Lock()
-	defer l.c.mu.Unlock()
-	if l.p.ended {
-		return 0, io.ErrClosedPipe
-	}
-	l.rest = append(l.rest, b...)
-	for {
-		line, rest, ok := bytes.Cut(l.rest, []byte("\n"))
-		if !ok {
-			break
+// mount makes the pod's volumes. It waits for Secrets, as the kubelet does.
+func (c *Cluster) mount(ctx context.Context, p *livePod, dir string) bool {
+	for i := range p.Spec.Volumes {
+		v := &p.Spec.Volumes[i]
+		at := filepath.Join(dir, v.Name)
+		if err := os.Mkdir(at, 0o777); err != nil {
+			c.t.Errorf("making volume %s: %v", v.Name, err)
+			return false
 		}
-		l.p.log = append(l.p.log, logLine{time.Now().Truncate(time.Millisecond), string(line)})
-		l.rest = rest
+		if v.Secret == nil {
+			continue
+		}
+		var data map[string][]byte
+		for data == nil {
+			c.mu.Lock()
+			if s := c.secrets[v.Secret.SecretName]; s != nil {
+				data = s.Data
+			}
+			c.mu.Unlock()
+			if data == nil && !sleep(ctx, backOff) {
+				return false
+			}
+		}
+		for name, key := range projected(v.Secret, data) {
+			content, found := data[key]
+			if !found {
+				c.t.Errorf("pod %s: secret %s has no %s", p.Name, v.Secret.SecretName, key)
+				return false
+			}
+			if err := os.WriteFile(filepath.Join(at, name), content, 0o600); err != nil {
+				c.t.Errorf("making volume %s: %v", v.Name, err)
+				return false
+			}
+		}
 	}
-	l.c.changed.Broadcast()
-	return len(b), nil
+	return true
 }
 
-// tail is what FallbackToLogsOnError puts into the status.
-func (l *logWriter) tail() string {
-	const lines = 80
-	var out []string
-	for _, line := range l.p.log[max(0, len(l.p.log)-lines):] {
-		out = append(out, line.text)
+// projected are the files of a Secret volume and the keys that are in them.
+func projected(s *corev1.SecretVolumeSource, data map[string][]byte) map[string]string {
+	out := map[string]string{}
+	for _, item := range s.Items {
+		out[item.Path] = item.Key
 	}
-	text := strings.Join(out, "\n")
-	return text[max(0, len(text)-2048):]
+	if s.Items == nil {
+		for key := range data {
+			out[key] = key
+		}
+	}
+	return out
 }
