@@ -304,7 +304,17 @@ func (p *peer) launch(durable string, in launchInfo, read bool) *process {
 		p.t.Fatal(err)
 	}
 	write(p.t, dir, map[string]string{"chaincode.json": string(data)})
-	cmd := p.command("run", filepath.Join(durable, "bld"), dir)
+	return p.begin(p.command("run", filepath.Join(durable, "bld"), dir), read)
+}
+
+// start starts any step.
+func (p *peer) start(step string, args ...string) *process {
+	p.t.Helper()
+	return p.begin(p.command(step, args...), true)
+}
+
+func (p *peer) begin(cmd *exec.Cmd, read bool) *process {
+	p.t.Helper()
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		p.t.Fatal(err)

@@ -99,13 +99,15 @@ fi
 echo Done!
 `
 
-// javaScript calls the script of fabric-javaenv, which is in the image's working
-// directory. Any other image with Gradle or Maven can do what that one does.
-const javaScript = `if [ -x ./build.sh ]; then
-    exec ./build.sh
-elif [ -x /root/chaincode-java/build.sh ]; then
+// javaScript calls the script of fabric-javaenv. Any other image with Gradle or Maven can
+// do what that one does; it has to be one whose tools are not below /root, which images
+// close to the user that pods run as.
+const javaScript = `if [ -x /root/chaincode-java/build.sh ]; then
     cd /root/chaincode-java
     exec ./build.sh
+fi
+if ! [ -x /root/ ]; then
+    echo "/root of this image is closed to user $(id -u): its build.sh, if any, cannot be used" >&2
 fi
 project=
 for dir in /chaincode/input /chaincode/input/src; do

@@ -27,7 +27,7 @@ func newBuilder(t *testing.T, files map[string]string) *builder {
 	t.Helper()
 	b := &builder{t: t, root: t.TempDir()}
 	b.env = []string{"PATH=" + b.root + "/bin:/usr/bin:/bin", "GOPATH=/go", "RECORD=" + b.root + "/record"}
-	for _, dir := range []string{"chaincode/input/src", "chaincode/output", "tmp", "bin", "workdir"} {
+	for _, dir := range []string{"chaincode/input/src", "chaincode/output", "tmp", "bin", "workdir", "root"} {
 		if err := os.MkdirAll(filepath.Join(b.root, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -272,8 +272,8 @@ func TestScriptJava(t *testing.T) {
 		uber   bool
 		err    string
 	}{
-		"Image":         {"fabric-javaenv's script is in its working directory.", map[string]string{"workdir/build.sh": recorder}, "build.sh in /workdir\n", "", false, ""},
-		"ImageRoot":     {"A pod template may have changed the working directory.", map[string]string{"root/chaincode-java/build.sh": recorder}, "build.sh in /root/chaincode-java\n", "", false, ""},
+		"Image":         {"fabric-javaenv has a script, which works in its own directory.", map[string]string{"root/chaincode-java/build.sh": recorder}, "build.sh in /root/chaincode-java\n", "", false, ""},
+		"NotTheImages":  {"A script of that name in the package is not the image's.", map[string]string{in + "build.sh": recorder, "workdir/build.sh": recorder, in + "src/build.gradle": ""}, "gradle in /tmp/project\n" + gradle, "gradle", true, ""},
 		"Gradle":        {"Projects are below src, as the command line packages them.", map[string]string{in + "src/build.gradle": ""}, "gradle in /tmp/project\n" + gradle, "gradle", true, ""},
 		"Kotlin":        {"Gradle in Kotlin.", map[string]string{in + "src/build.gradle.kts": ""}, "gradle in /tmp/project\n" + gradle, "gradle", true, ""},
 		"GradleWrapper": {"A project's own Gradle. Fabric's command line packages it without the right to execute.", map[string]string{in + "src/build.gradle": "", in + "src/gradlew": strings.TrimPrefix(recorder, "#!/bin/sh\n")}, "gradlew in /tmp/project\n" + gradle, "gradle", true, ""},
