@@ -11,7 +11,7 @@ import (
 // them pass.
 var ChartKeys = []string{
 	"chaincode", "chaincodeService", "couchdb", "extraObjects", "flow", "global", "image", "imagePullPolicy",
-	"imagePullSecrets", "launcher", "metrics", "networkPolicy", "orderer", "peer", "persistence",
+	"imagePullSecrets", "launcher", "metrics", "networkPolicy", "orderer", "peer", "persistence", "registry",
 }
 
 // FileKeys are the root keys of the two files.
