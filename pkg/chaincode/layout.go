@@ -100,7 +100,8 @@ func (t *tree) noModule() string {
 	case t.has("package.json"):
 		return "there is a package.json: write language: node"
 	}
-	return "make one with \"go mod init\", or for GOPATH code let path be the import path below source"
+	return "if it is part of a module, let source name the module's root, and path the main package below it; " +
+		"else make one with \"go mod init\", or for GOPATH code let path be the import path below source"
 }
 
 var packageMain = regexp.MustCompile(`(?m)^package[ \t]+main\b`)

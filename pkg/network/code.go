@@ -101,8 +101,8 @@ func (l *loader) source(cc *Chaincode, o *node, who string) {
 		l.errorf(p, "%s: path %s leads out of source; let source name a directory above both", who, show(s))
 	case s == "":
 		l.errorf(p, "%s: path is empty; leave the key out for source itself", who)
-	case clean != "." && (!pathText.MatchString(clean) || strings.HasPrefix(clean, "-")):
-		l.errorf(p, "%s: path %s: a build takes letters, digits and _ . ~ + - between slashes", who, show(s))
+	case clean != "." && (!pathText.MatchString(clean) || strings.ContainsRune("-~", rune(clean[0]))):
+		l.errorf(p, "%s: path %s: a build takes letters, digits and _ . ~ + - between slashes, and neither ~ nor - first", who, show(s))
 	case clean != ".":
 		cc.Path = clean
 	}

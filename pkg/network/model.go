@@ -104,7 +104,8 @@ type Chaincode struct {
 	Version string   // default "1.0"
 	Image   string   // name@sha256:digest
 	Service *Service // a chaincode server that peers connect to
-	// Source is a directory, as written; it is relative to the directory of SourceFile.
+	// Source is a directory, as written; it is relative to the directory of SourceFile, or to
+	// the current one if a flag gave it and SourceFile is empty.
 	Source, SourceFile string
 	Path               string // below Source: the main package, Fabric's metadata.path; "" for Source itself
 	Package            string // oci://host/name@sha256:digest of a finished package
@@ -151,7 +152,9 @@ func (c *Chaincode) Label() string { return c.Name + "_" + c.Version }
 type ChaincodeChannel struct {
 	Channel *Channel
 	Orgs    []*Org // who approves; all of the channel unless the file names some
-	Policy  string // endorsement policy in Fabric's syntax; empty means the channel's default
+	// Policy is the endorsement policy in Fabric's syntax, or the name of one of the channel's,
+	// which begins with "/"; empty means the channel's default.
+	Policy string
 	// Collections are the private data collections, in the order of the file.
 	Collections []*Collection
 }
