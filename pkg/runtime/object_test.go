@@ -31,27 +31,34 @@ func TestObjects(t *testing.T) {
 		"secret.yaml":      secret(owner, owner.Name, owner.Labels, keys(&c)),
 		"pod-tls-off.yaml": pod(&Peer{Namespace: "fabric", Node: node}, &noTLS, "name", &Options{Process: o.Process, Resources: o.Resources}),
 	} {
-		got, err := yaml.Marshal(object)
-		if err != nil {
-			t.Fatal(err)
-		}
-		file := filepath.Join("testdata", name)
-		if *update {
-			if err := os.WriteFile(file, got, 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(string(want), string(got)); diff != "" {
-			t.Errorf("%s: -want, +got (rewrite with -update):\n%s", file, diff)
-		}
-		if name != "secret.yaml" && strings.Contains(string(got), c.ClientKey) {
-			t.Errorf("%s holds a key", file)
+		got := golden(t, name, object)
+		if name != "secret.yaml" && strings.Contains(got, c.ClientKey) {
+			t.Errorf("%s holds a key", name)
 		}
 	}
+}
+
+// golden compares an object with testdata, and returns it as YAML.
+func golden(t *testing.T, name string, object any) string {
+	t.Helper()
+	got, err := yaml.Marshal(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("%s: -want, +got (rewrite with -update):\n%s", file, diff)
+	}
+	return string(got)
 }
 
 func TestNames(t *testing.T) {

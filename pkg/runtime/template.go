@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
+	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 
 	"pivt.io/pivt/pkg/exit"
@@ -41,16 +42,17 @@ func shape(p *corev1.Pod, templates []Template) (*corev1.Pod, error) {
 
 // merge merges the template into what others have made of our pod.
 func (t *Template) merge(p, ours *corev1.Pod) (*corev1.Pod, error) {
-	var given corev1.Pod
-	if err := yaml.UnmarshalStrict(t.Data, &given); err != nil {
-		return nil, err
-	}
-	patch, err := yaml.YAMLToJSON(t.Data)
+	patch, err := yaml.YAMLToJSONStrict(t.Data)
 	if err != nil {
 		return nil, err
 	}
 	if string(patch) == "null" {
 		return p, nil
+	}
+	var given corev1.Pod
+	wrong, err := kjson.UnmarshalStrict(patch, &given)
+	if err != nil || wrong != nil {
+		return nil, errors.Join(append(wrong, err)...)
 	}
 	if err := check(&given, ours); err != nil {
 		return nil, err

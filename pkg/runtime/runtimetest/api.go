@@ -147,7 +147,7 @@ func (c *Cluster) createPod(w http.ResponseWriter, r *http.Request) {
 		refuse(w, apierrors.NewAlreadyExists(podResource, pod.Name))
 		return
 	}
-	if used := c.usedLocked(); c.o.Pods > 0 && used >= c.o.Pods {
+	if used := c.usedLocked(); c.o.Pods != 0 && used >= c.o.Pods {
 		refuse(w, apierrors.NewForbidden(podResource, pod.Name,
 			fmt.Errorf("exceeded quota: small, requested: pods=1, used: pods=%d, limited: pods=%d", used, c.o.Pods)))
 		return

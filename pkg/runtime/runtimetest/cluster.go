@@ -33,7 +33,7 @@ type Options struct {
 	Images map[string]Program
 	// Memory of the node in bytes; zero means plenty.
 	Memory int64
-	// Pods is the namespace's quota; zero means none.
+	// Pods is the namespace's quota; zero means that there is no quota, -1 that it is zero.
 	Pods int
 	// Broken, if given, is the kubelet's reason why it cannot make containers.
 	Broken string
@@ -202,6 +202,20 @@ func (c *Cluster) Secrets() []*corev1.Secret {
 	var out []*corev1.Secret
 	for _, name := range slices.Sorted(maps.Keys(c.secrets)) {
 		out = append(out, c.secrets[name].DeepCopy())
+	}
+	return out
+}
+
+// Volumes are the directories that stand for the volumes of pods, one per pod.
+func (c *Cluster) Volumes() []string {
+	c.t.Helper()
+	entries, err := os.ReadDir(c.volumes)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	var out []string
+	for _, e := range entries {
+		out = append(out, e.Name())
 	}
 	return out
 }
