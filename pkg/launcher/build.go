@@ -32,7 +32,9 @@ func build(ctx context.Context, source, metadata, output string, env func(string
 	}
 	switch k := m.kind(); {
 	case k.source():
-		err = buildSource(ctx, &m, source, metadata, output, env, stderr)
+		if err := buildSource(ctx, &m, source, metadata, output, env, stderr); err != nil {
+			return err
+		}
 	case k.service():
 		err = buildService(source, output)
 	case k == kindImage:
@@ -66,20 +68,11 @@ func buildImage(source, output string) error {
 // buildSource has the source built in a pod, or gets what another peer of the
 // organisation has just built from the same.
 func buildSource(ctx context.Context, m *metadata, source, metadata, output string, env func(string) string, stderr io.Writer) error {
+	config, peer, err := preflight(m, env)
+	if err != nil {
+		return fmt.Errorf("building chaincode %s: %w", m.Label, err)
+	}
 	k := m.kind()
-	if k == kindGolang {
-		if err := checkPath(m.Path); err != nil {
-			return exit.With(fmt.Errorf("%s: %w", metadataFile, err), exit.Invalid)
-		}
-	}
-	config, err := readConfig(env("PIVT_LAUNCHER_CONFIG"))
-	if err != nil {
-		return err
-	}
-	peer, err := peerOf(env)
-	if err != nil {
-		return err
-	}
 	r := recipe{
 		Kind:   k,
 		Image:  config.images(k).Build,
@@ -90,11 +83,11 @@ func buildSource(ctx context.Context, m *metadata, source, metadata, output stri
 	}
 	hash, err := r.hash(source, metadata)
 	if err != nil {
-		return fmt.Errorf("hashing the source: %w", err)
+		return fmt.Errorf("building chaincode %s: hashing its source: %w", m.Label, err)
 	}
 	client, err := runtime.InCluster(env)
 	if err != nil {
-		return err
+		return fmt.Errorf("building chaincode %s: %w", m.Label, err)
 	}
 	ctx, stop := untilStopped(ctx)
 	defer stop()
@@ -112,13 +105,28 @@ func buildSource(ctx context.Context, m *metadata, source, metadata, output stri
 		AwaitNetwork: config.AwaitNetwork,
 		Templates:    config.buildTemplates(),
 	})
-	if err == nil && ctx.Err() != nil {
-		err = context.Cause(ctx) // the peer goes away; there is nothing to seal
-	}
 	if err != nil {
 		return err
 	}
-	return checkBuilt(k, built)
+	if err := checkBuilt(k, built); err != nil {
+		return fmt.Errorf("building chaincode %s: %w", m.Label, err)
+	}
+	return nil
+}
+
+// preflight is all that can go wrong before the package has been looked into.
+func preflight(m *metadata, env func(string) string) (Config, runtime.Peer, error) {
+	if m.kind() == kindGolang {
+		if err := checkPath(m.Path); err != nil {
+			return Config{}, runtime.Peer{}, exit.With(fmt.Errorf("%s: %w", metadataFile, err), exit.Invalid)
+		}
+	}
+	config, err := readConfig(env("PIVT_LAUNCHER_CONFIG"))
+	if err != nil {
+		return Config{}, runtime.Peer{}, err
+	}
+	peer, err := peerOf(env)
+	return config, peer, err
 }
 
 // checkBuilt refuses a build that ended well and left nothing that could be started:

@@ -2,8 +2,15 @@ package launcher_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"fmt"
 	"maps"
+	"math/big"
 	"os"
 	"path/filepath"
 	"slices"
@@ -203,14 +210,14 @@ func TestSourceFails(t *testing.T) {
 	}{
 		"Compiler": {reason: "The compiler's words are what the developer needs.",
 			builds: &builds{said: "# example.com/cc\n./main.go:7:2: undefined: foo\n", status: 1}, want: "./main.go:7:2: undefined: foo"},
-		"Status":  {reason: "And its status.", builds: &builds{said: "x\n", status: 7}, want: "Error: package basic_1.0: "},
+		"Status":  {reason: "And its status.", builds: &builds{said: "x\n", status: 7}, want: "Error: building chaincode basic_1.0: the build exited with status 7"},
 		"Nothing": {reason: "A build that leaves no program cannot be started later.", builds: &builds{}, want: "the build left no chaincode in /chaincode/output"},
 		"NotExec": {reason: "Nor one that may not be executed.", builds: &builds{files: map[string]string{"chaincode": "text"}}, want: "the build left no chaincode in /chaincode/output"},
 		"Link":    {reason: "A link is no program.", builds: &builds{files: map[string]string{"real*": "x", "chaincode": "-> real"}}, want: "the build left no chaincode in /chaincode/output"},
-		"Escape":  {reason: "What comes back is hostile.", builds: &builds{files: map[string]string{"chaincode*": "x", "x": "-> ../../../etc/passwd"}}, want: "passwd"},
+		"Escape":  {reason: "What comes back is hostile.", builds: &builds{files: map[string]string{"chaincode*": "x", "x": "-> ../../../etc/passwd"}}, want: `"x" is a link that leaves the tree`},
 		"Absolute": {reason: "Fabric refuses such a link when it has half of the build copied.",
-			builds: &builds{files: map[string]string{"chaincode*": "x", "x": "-> /etc/passwd"}}, want: "passwd"},
-		"Bomb":   {reason: "A limit is a limit.", builds: &builds{files: program}, config: "build: {maxBytes: 3}", want: "3"},
+			builds: &builds{files: map[string]string{"chaincode*": "x", "x": "-> /etc/passwd"}}, want: `"x" is a link that leaves the tree`},
+		"Bomb":   {reason: "A limit is a limit.", builds: &builds{files: program}, config: "build: {maxBytes: 3}", want: `Error: building chaincode basic_1.0: the tree is larger than 3 bytes`},
 		"Path":   {reason: "A path out of the package is refused before anything runs.", builds: &builds{files: program}, change: func(p *pkg) { p.metadata = `{"type":"golang","label":"basic_1.0","path":"../x"}` }, want: `path "../x" leaves the package's tree`, noPod: true},
 		"Config": {reason: "A misspelt key is said, not ignored.", builds: &builds{files: program}, config: "built: {}", want: `unknown field "built"`, noPod: true},
 		"NoIP":   {reason: "A custom core.yaml may forget to pass our variables on.", builds: &builds{files: program}, env: map[string]string{"PIVT_POD_IP": ""}, want: "address of the peer", noPod: true},
@@ -287,4 +294,96 @@ func TestSourceKilled(t *testing.T) {
 		t.Errorf("install after a launcher was killed: %v\n%s", err, strings.Join(p.logged(), "\n"))
 	}
 	awaitEmpty(c)
+}
+
+// TestSourceShared is two peers of an organisation that get the same package at the same
+// moment: one of them builds.
+func TestSourceShared(t *testing.T) {
+	t.Parallel()
+	b := &builds{hold: make(chan struct{}), files: map[string]string{"chaincode*": "program"}}
+	c := forge(t, b, nil)
+	names := []string{nodeName, "hlf-peer--org1--peer1"}
+	tls := tlsFiles(t, names...)
+	type result struct {
+		durable string
+		err     error
+	}
+	var peers []*peer
+	results := make(chan result, len(names))
+	for _, name := range names {
+		p := forgePeer(t, c, "")
+		maps.Copy(p.env, map[string]string{
+			"PIVT_NODE": name, "PIVT_POD_NAME": name + "-0", "PIVT_POD_UID": c.AddPeer(name + "-0"),
+			"CORE_PEER_TLS_CERT_FILE": filepath.Join(tls, name+".crt"), "CORE_PEER_TLS_KEY_FILE": filepath.Join(tls, name+".key"),
+			"CORE_PEER_TLS_ROOTCERT_FILE": filepath.Join(tls, "ca.crt"),
+		})
+		peers = append(peers, p)
+		go func() {
+			durable, err := p.install(source("golang", "basic_1.0"))
+			results <- result{durable, err}
+		}()
+	}
+	c.Await("one peer to wait for the other", func() bool {
+		return peers[0].hasLogged("builds this package already") || peers[1].hasLogged("builds this package already")
+	})
+	c.Await("a build", func() bool { return b.count.Load() > 0 })
+	close(b.hold)
+	for range names {
+		r := <-results
+		if r.err != nil {
+			t.Errorf("install: %v\n%s\n%s", r.err, strings.Join(peers[0].logged(), "\n"), strings.Join(peers[1].logged(), "\n"))
+			continue
+		}
+		if data, err := os.ReadFile(filepath.Join(r.durable, "bld", "output", "chaincode")); err != nil || string(data) != "program" {
+			t.Errorf("a peer got %q, %v", data, err)
+		}
+	}
+	if n := b.count.Load(); n != 1 {
+		t.Errorf("%d builds of one package", n)
+	}
+	awaitEmpty(c)
+}
+
+// tlsFiles makes what the nodes of an organisation have: ca.crt, and a pair for each name.
+func tlsFiles(t *testing.T, names ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	now := time.Now()
+	ca := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "tlsca"}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	newKey := func() *ecdsa.PrivateKey {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return key
+	}
+	caKey := newKey()
+	save := func(file, kind string, der []byte) {
+		write(t, dir, map[string]string{file: string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))})
+	}
+	sign := func(cert *x509.Certificate, key *ecdsa.PrivateKey) []byte {
+		der, err := x509.CreateCertificate(rand.Reader, cert, ca, &key.PublicKey, caKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return der
+	}
+	save("ca.crt", "CERTIFICATE", sign(ca, caKey))
+	for i, name := range names {
+		key := newKey()
+		der, err := x509.MarshalPKCS8PrivateKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		save(name+".key", "PRIVATE KEY", der)
+		save(name+".crt", "CERTIFICATE", sign(&x509.Certificate{
+			SerialNumber: big.NewInt(int64(i + 2)), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
+			NotBefore: ca.NotBefore, NotAfter: ca.NotAfter, KeyUsage: x509.KeyUsageDigitalSignature,
+			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		}, key))
+	}
+	return dir
 }

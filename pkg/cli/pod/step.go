@@ -31,7 +31,7 @@ Exit status: 0 done or nothing to do; 1 will not succeed; 2 wrong usage or files
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			log := slog.New(slog.NewJSONHandler(p.Stderr, nil))
-			result, err := step.Run(c.Context(), args[0], params, step.Env{Root: p.Root, Log: log})
+			result, err := step.Run(c.Context(), args[0], params, step.Env{Root: p.Root, Log: log, Package: newPackages(p.Env).get})
 			if err != nil {
 				log.Error("step failed", "error", err.Error(), "again", exit.IsTransient(err))
 				writeTermination(p.Termination, err)
