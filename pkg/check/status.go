@@ -163,7 +163,7 @@ func (a *Access) channel(ctx context.Context, ch *network.Channel, up map[string
 	var chaincodes []Chaincode
 	for _, cc := range a.Network.Chaincodes {
 		for _, on := range cc.Channels {
-			if on.Channel == ch && cc.Image != "" {
+			if on.Channel == ch && cc.Deployable() {
 				chaincodes = append(chaincodes, a.chaincode(ctx, cc, on, views, stuck))
 			}
 		}

@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"fmt"
-
 	"github.com/spf13/cobra"
 
 	"pivt.io/pivt/pkg/deploy"
@@ -11,11 +9,12 @@ import (
 func newChaincode(s *State, g *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "chaincode",
-		Short: "Install chaincodes, list, invoke and query them",
+		Short: "Install, upgrade, list and call chaincodes",
 		Args:  knownCommand,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newChaincodeInstall(s, g), newChaincodeList(s, g),
+	c.AddCommand(newChaincodeInstall(s, g), newChaincodeUpgrade(s, g), newChaincodeRollback(s, g), newChaincodeList(s, g),
+		newChaincodePackage(s, g), newChaincodePush(s, g), newChaincodeLogs(s, g),
 		newChaincodeCall(s, g, true), newChaincodeCall(s, g, false))
 	return c
 }
@@ -44,34 +43,4 @@ Exit status: 0 done or nothing to do; 1 failed; 2 wrong usage or files; 4 timed 
 	o.addFlags(c.Flags())
 	c.Flags().StringSliceVar(&include, "include", nil, "only these chaincodes; the same as naming them")
 	return c
-}
-
-func newChaincodeList(s *State, g *globals) *cobra.Command {
-	return &cobra.Command{
-		Use:   "list",
-		Short: "List chaincodes per channel: version, approvals, peers",
-		Long: `List the chaincodes of network.yaml as the channels know them: committed version and sequence, which
-organisations approved it, and how many peers can run it.
-
-Exit status: 0 done; 1 the cluster could not be asked; 2 wrong usage or files.`,
-		Example: `  pivt chaincode list
-  pivt chaincode list -o yaml`,
-		Args: args(cobra.NoArgs),
-		RunE: func(c *cobra.Command, _ []string) error {
-			st, err := g.collect(c.Context(), s)
-			if err != nil {
-				return err
-			}
-			if done, err := g.structured(s.Stdout, "ChaincodeList", st.Chaincodes); done || err != nil {
-				return err
-			}
-			if g.output == outputName {
-				for _, c := range st.Chaincodes {
-					fmt.Fprintf(s.Stdout, "chaincode/%s/%s\n", c.Channel, c.Name)
-				}
-				return nil
-			}
-			return g.printChaincodes(s.Stdout, st.Chaincodes)
-		},
-	}
 }

@@ -63,11 +63,22 @@ func (g *globals) runFlow(c *cobra.Command, s *State, f deploy.Flow, names []str
 			return usageErrorf("%s %q is not in the files; known: %s", noun, name, strings.Join(known, ", "))
 		}
 	}
-	d.StopWorkflows = o.stop
 	ctx, cancel := withTimeout(c.Context(), o.timeout)
 	defer cancel()
+	if f == deploy.ChaincodeFlow {
+		if _, err := g.guard(ctx, s, d, chosen(d.Network, names)); err != nil {
+			return err
+		}
+	}
+	return g.follow(ctx, c, s, d, f, names, o, nil)
+}
+
+// follow runs the flow and prints all changes, with those that came before.
+func (g *globals) follow(ctx context.Context, c *cobra.Command, s *State, d *deploy.Deployment, f deploy.Flow, names []string, o flowOptions, before []deploy.Change) error {
+	d.StopWorkflows = o.stop
 	began := s.Now()
 	changes, err := d.RunFlow(ctx, f, names)
+	changes = append(before, changes...)
 	if perr := g.changes(s.Stdout, changes); perr != nil && err == nil {
 		err = perr
 	}

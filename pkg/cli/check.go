@@ -77,7 +77,7 @@ func (g *globals) checkNetwork(ctx context.Context, s *State, in *inputs, k *kub
 		return []check.Result{{Category: "certificates", Title: "keys and certificates are there", Detail: err.Error(), Hint: "pivt crypto generate"}}
 	}
 	results := check.Certificates(in.network, m, s.Now())
-	st, err := check.Collect(ctx, &check.Access{Kube: k, Network: in.network, Material: m})
+	st, err := check.Collect(ctx, &check.Access{Kube: k, Network: in.network, Material: m, Dial: s.Dial})
 	if err != nil {
 		return append(results, check.Result{Category: "nodes", Title: "the cluster tells about nodes", Detail: err.Error()})
 	}

@@ -148,7 +148,7 @@ func TestClusterErrors(t *testing.T) {
 			"Where nobody can be asked, nothing is removed.",
 			func(*user) {},
 			[]string{"uninstall"}, exit.Invalid,
-			"Error: this would remove the network in namespace fabric: 2 peer orgs with 2 peers, 3 orderers, 1 channel, 1 chaincode; Fabric 3.1.1; give --yes to confirm\n",
+			"Error: this removes the network in namespace fabric: 2 peer orgs with 2 peers, 3 orderers, 1 channel, 1 chaincode; Fabric 3.1.1; give --yes to confirm\n",
 		},
 	}
 	for name, tc := range cases {

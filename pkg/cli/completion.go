@@ -13,14 +13,14 @@ func completeNames(s *State, g *globals, names func(*network.Network) []string) 
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveError
 		}
-		n, _, err := network.Load(sources, g.set)
+		in, err := g.loadFrom(s, sources)
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveError
 		}
 		if len(given) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		return names(n), cobra.ShellCompDirectiveNoFileComp
+		return names(in.network), cobra.ShellCompDirectiveNoFileComp
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
@@ -23,6 +25,7 @@ func defaultFiles() []string { return []string{"crypto-config.yaml", "network.ya
 
 // inputs is what a command knows after loading the two files.
 type inputs struct {
+	sources  []network.Source // as they are on disk
 	network  *network.Network
 	values   map[string]any
 	warnings network.Problems
@@ -34,21 +37,61 @@ func (g *globals) load(s *State) (*inputs, error) {
 	if err != nil {
 		return nil, err
 	}
-	n, problems, err := network.Load(sources, g.set)
+	in, err := g.loadFrom(s, sources)
 	if err != nil {
 		return nil, err
 	}
-	values, err := network.Values(sources, g.set)
-	if err != nil {
-		return nil, err
-	}
-	in := &inputs{network: n, values: values, warnings: problems.Warnings()}
 	if !g.quiet && g.output != outputJSON {
 		for _, w := range in.warnings {
 			fmt.Fprintln(s.Stderr, w)
 		}
 	}
 	return in, nil
+}
+
+// loadFrom validates files that have been read, with the files that these name.
+func (g *globals) loadFrom(s *State, sources []network.Source) (*inputs, error) {
+	whole, err := network.Inline(sources, g.set, func(base, name string) ([]byte, error) { return readBeside(s, base, name) })
+	if err != nil {
+		return nil, g.allProblems(sources, err)
+	}
+	n, problems, err := network.Load(whole, g.set)
+	if err != nil {
+		return nil, err
+	}
+	values, err := network.Values(whole, g.set)
+	if err != nil {
+		return nil, err
+	}
+	return &inputs{sources: sources, network: n, values: values, warnings: problems.Warnings()}, nil
+}
+
+// allProblems adds to the problems of files that files name those of the files themselves.
+func (g *globals) allProblems(sources []network.Source, err error) error {
+	var beside, own *network.InvalidError
+	_, _, other := network.Load(sources, g.set)
+	if !errors.As(err, &beside) || !errors.As(other, &own) {
+		return err
+	}
+	all := slices.Clone(beside.Problems)
+	for _, p := range own.Problems {
+		// A list that could not be read is no list, either; that is said once.
+		if !slices.ContainsFunc(beside.Problems, func(b network.Problem) bool { return b.File == p.File && b.Line == p.Line && b.Column == p.Column }) {
+			all = append(all, p)
+		}
+	}
+	return exit.With(&network.InvalidError{Problems: all}, exit.Invalid)
+}
+
+// readBeside reads a file that another one names, relative to that.
+func readBeside(s *State, base, name string) ([]byte, error) {
+	if filepath.IsAbs(name) {
+		return readSource(s, name)
+	}
+	if base == "" || base == standardInput {
+		return readSource(s, "./"+name)
+	}
+	return readSource(s, filepath.Join(filepath.Dir(s.path(base)), name))
 }
 
 func (g *globals) sources(s *State) ([]network.Source, error) {
@@ -72,7 +115,7 @@ func (g *globals) sources(s *State) ([]network.Source, error) {
 }
 
 func readSource(s *State, name string) ([]byte, error) {
-	if name == "-" {
+	if name == standardInput {
 		return io.ReadAll(io.LimitReader(s.Stdin, maxFile))
 	}
 	f, err := os.Open(s.path(name))

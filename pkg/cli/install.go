@@ -43,6 +43,9 @@ Exit status: 0 done or nothing to do; 1 failed; 2 wrong usage or files; 3 the cl
 			ctx, cancel := withTimeout(c.Context(), o.timeout)
 			defer cancel()
 			began := s.Now()
+			if _, err := g.guard(ctx, s, d, d.Network.FlowChaincodes); err != nil {
+				return err
+			}
 			changes, err := d.Install(ctx)
 			if perr := g.changes(s.Stdout, changes); perr != nil && err == nil {
 				err = perr
@@ -75,6 +78,10 @@ func (g *globals) deployment(s *State) (*deploy.Deployment, error) {
 	if err != nil {
 		return nil, err
 	}
+	return g.deploymentOf(s, in)
+}
+
+func (g *globals) deploymentOf(s *State, in *inputs) (*deploy.Deployment, error) {
 	k, err := g.kube()
 	if err != nil {
 		return nil, err
@@ -86,6 +93,7 @@ func (g *globals) deployment(s *State) (*deploy.Deployment, error) {
 		CryptoDir: s.path(g.cryptoDir),
 		Now:       s.Now,
 		Report:    newReporter(s, g),
+		Packages:  g.packages(s),
 	}, nil
 }
 

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -177,4 +179,26 @@ func (w *live) state(args ...string) (s *State, stdout, stderr *bytes.Buffer) {
 	stdout, stderr = &bytes.Buffer{}, &bytes.Buffer{}
 	return &State{Args: args, Env: func(string) string { return "" }, Stdin: strings.NewReader(""), Stdout: stdout, Stderr: stderr,
 		Width: func() int { return 80 }, Dir: w.dir, Now: time.Now}, stdout, stderr
+}
+
+func (w *live) write(name, content string) {
+	w.Helper()
+	path := filepath.Join(w.dir, name)
+	w.must(os.MkdirAll(filepath.Dir(path), 0o755))
+	w.must(os.WriteFile(path, []byte(content), 0o644))
+}
+
+func (w *live) read(name string) string {
+	w.Helper()
+	data, err := os.ReadFile(filepath.Join(w.dir, name))
+	w.must(err)
+	return string(data)
+}
+
+// pivt runs the program in the user's directory, with the nodes and the cluster.
+func (w *live) pivt(args ...string) (code exit.Code, stdout, stderr string) {
+	w.Helper()
+	s, out, errs := w.state(append(args, "--kubeconfig", w.cluster.Kubeconfig(testNamespace))...)
+	s.Dial = w.nodes.Dial
+	return Run(w.Context(), s), out.String(), errs.String()
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"io"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -26,6 +27,8 @@ type State struct {
 	// Dir is the directory that relative file names start from.
 	Dir string
 	Now func() time.Time
+	// Dial connects to a node by its address in the cluster; nil means by port-forward.
+	Dial func(ctx context.Context, address string) (net.Conn, error)
 }
 
 // OS returns the State of the real process.

@@ -65,7 +65,7 @@ func (g *globals) access(s *State) (*check.Access, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &check.Access{Kube: k, Network: in.network, Material: m}, nil
+	return &check.Access{Kube: k, Network: in.network, Material: m, Dial: s.Dial}, nil
 }
 
 func (g *globals) status(ctx context.Context, s *State, a *check.Access, wait time.Duration, watch bool) error {

@@ -34,11 +34,11 @@ Exit status: 0 done or nothing to do; 1 failed; 2 wrong usage, or not confirmed.
 			if err != nil {
 				return err
 			}
-			lost := fmt.Sprintf("the network in namespace %s: %s", d.Kube.Namespace(), summarize(d.Network).counts())
+			lost := fmt.Sprintf("removes the network in namespace %s: %s", d.Kube.Namespace(), summarize(d.Network).counts())
 			if o.DeleteData {
 				lost += ", WITH its ledgers"
 			}
-			if err := confirm(s, lost, yes); err != nil {
+			if err := confirm(s, lost, "nothing was removed", yes); err != nil {
 				return err
 			}
 			changes, err := d.Uninstall(c.Context(), o)
@@ -53,18 +53,19 @@ Exit status: 0 done or nothing to do; 1 failed; 2 wrong usage, or not confirmed.
 	return c
 }
 
-// confirm asks before something is lost. Where nobody can answer, the flag must.
-func confirm(s *State, lost string, yes bool) error {
+// confirm asks before something is lost, with a sentence that goes on after "this". Where nobody
+// can answer, the flag must.
+func confirm(s *State, does, otherwise string, yes bool) error {
 	if yes {
 		return nil
 	}
 	if !s.StdinTTY || !s.StderrTTY {
-		return exit.With(fmt.Errorf("this would remove %s; give --yes to confirm", lost), exit.Invalid)
+		return exit.With(fmt.Errorf("this %s; give --yes to confirm", does), exit.Invalid)
 	}
-	fmt.Fprintf(s.Stderr, "This removes %s.\nType \"yes\" to go on: ", lost)
+	fmt.Fprintf(s.Stderr, "This %s.\nType \"yes\" to go on: ", does)
 	answer, err := bufio.NewReader(s.Stdin).ReadString('\n')
 	if err != nil || strings.TrimSpace(answer) != "yes" {
-		return exit.With(fmt.Errorf("not confirmed; nothing was removed"), exit.Invalid)
+		return exit.With(fmt.Errorf("not confirmed; %s", otherwise), exit.Invalid)
 	}
 	return nil
 }

@@ -24,9 +24,25 @@ const (
 // kind is the flow's subject, as in flow.<kind>.include.
 func (f Flow) kind() string { return strings.TrimSuffix(string(f), "-flow") }
 
-// RunFlow renders, submits and watches one flow. With include, only these channels or
-// chaincodes are looked at.
+// RunFlow renders, submits and watches one flow, after the packages that it needs have been
+// stored and chaincode servers told of theirs. With include, only these channels or chaincodes are looked at.
 func (d *Deployment) RunFlow(ctx context.Context, f Flow, include []string) ([]Change, error) {
+	var stored []Change
+	if f == ChaincodeFlow {
+		var err error
+		if stored, err = d.deposit(ctx, include); err != nil {
+			return stored, err
+		}
+		served, err := d.serve(ctx, include)
+		if stored = append(stored, served...); err != nil {
+			return stored, err
+		}
+	}
+	changes, err := d.runFlow(ctx, f, include)
+	return append(stored, changes...), err
+}
+
+func (d *Deployment) runFlow(ctx context.Context, f Flow, include []string) ([]Change, error) {
 	subjects := d.subjects(f, include)
 	step := d.Report.Start(title(f, subjects))
 	if len(subjects) == 0 {
@@ -136,7 +152,7 @@ func (d *Deployment) subjects(f Flow, include []string) []subject {
 		}
 	case ChaincodeFlow:
 		for _, cc := range chaincodes {
-			if cc.Image == "" { // the flow leaves these out, and loading the files has warned
+			if !cc.Deployable() { // the flow leaves these out, and loading the files has warned
 				continue
 			}
 			s := subject{name: cc.Name, tasks: []string{cc.CommitTask(), cc.SmokeTask()}}

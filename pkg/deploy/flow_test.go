@@ -58,10 +58,10 @@ func TestRunFlow(t *testing.T) {
 			more:   "network: {chaincodes: []}",
 			title:  "chaincodes skipped",
 		},
-		"WithoutImage": {
-			reason: "A chaincode from source is not deployed by the flow, and no line may claim it is.",
+		"WithoutCode": {
+			reason: "A chaincode whose code the files do not name is not deployed by the flow, and no line may claim it is.",
 			flow:   deploy.ChaincodeFlow,
-			more:   "network: {chaincodes: [{name: old, version: \"1.0\", source: old, language: golang, channels: [{name: common}]}]}",
+			more:   "network: {chaincodes: [{name: old, version: \"1.0\", language: golang, channels: [{name: common}]}]}",
 			title:  "chaincodes skipped",
 		},
 		"ProbeFails": {

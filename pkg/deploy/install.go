@@ -28,6 +28,11 @@ type Deployment struct {
 	CryptoDir string         // cryptogen's layout, made where missing
 	Now       func() time.Time
 	Report    Reporter
+	// Packages makes the packages of chaincodes from source.
+	Packages *Packages
+	// MayReplace says whether a stored package may give way to another one of the same version: as
+	// long as no channel has committed that. Nil means no.
+	MayReplace func(*network.Chaincode) bool
 	// StopWorkflows makes an interrupt end the workflows that are under way, instead of only
 	// looking away.
 	StopWorkflows bool
@@ -41,6 +46,11 @@ type Deployment struct {
 // level of a graph, and these ten seconds are better spent while nodes start.
 func (d *Deployment) Install(ctx context.Context) ([]Change, error) {
 	changes, err := d.prepare(ctx)
+	if err != nil {
+		return changes, err
+	}
+	stored, err := d.deposit(ctx, nil)
+	changes = append(changes, stored...)
 	if err != nil {
 		return changes, err
 	}
@@ -196,7 +206,7 @@ func (d *Deployment) populate(ctx context.Context) ([]Change, error) {
 	for i, f := range []Flow{ChannelFlow, ChaincodeFlow} {
 		g.Go(func() error {
 			var err error
-			results[i], err = d.RunFlow(flowCtx, f, nil)
+			results[i], err = d.runFlow(flowCtx, f, nil)
 			return err
 		})
 	}

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -17,6 +19,7 @@ import (
 	"pivt.io/pivt/pkg/deploy"
 	"pivt.io/pivt/pkg/deploy/deploytest"
 	"pivt.io/pivt/pkg/exit"
+	"pivt.io/pivt/pkg/network"
 )
 
 // story is a Reporter that remembers how each step ended.
@@ -89,17 +92,20 @@ type bringUp struct {
 	*testing.T
 	cluster *deploytest.Cluster
 	crypto  string
+	source  fstest.MapFS // of every chaincode from source
 }
 
 func newBringUp(t *testing.T) *bringUp {
 	t.Helper()
-	return &bringUp{t, deploytest.New(t), filepath.Join(t.TempDir(), "crypto-config")}
+	source := fstest.MapFS{"go.mod": {Data: []byte("module cc\n")}, "main.go": {Data: []byte("package main\n\nfunc main() {}\n")}}
+	return &bringUp{t, deploytest.New(t), filepath.Join(t.TempDir(), "crypto-config"), source}
 }
 
 func (b *bringUp) deployment(s *story, more ...string) *deploy.Deployment {
 	b.Helper()
 	n, values := loaded(b.T, more...)
-	return &deploy.Deployment{Kube: b.cluster.Client(namespace), Network: n, Values: values, CryptoDir: b.crypto, Now: now, Report: s}
+	return &deploy.Deployment{Kube: b.cluster.Client(namespace), Network: n, Values: values, CryptoDir: b.crypto, Now: now, Report: s,
+		Packages: &deploy.Packages{Open: func(*network.Chaincode) (fs.FS, error) { return b.source, nil }}}
 }
 
 // install runs once; a run that hangs is a failure.
