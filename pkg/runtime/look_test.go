@@ -46,6 +46,49 @@ func TestLook(t *testing.T) {
 			}}}},
 			trouble: troubleImage, detail: "Back-off", patience: p.Image,
 		},
+		"Waiting": {
+			reason: "A chaincode that waits for its code does not run yet.",
+			status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{
+				{Name: containerName, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}},
+				{Name: fetchName, State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImagePull", Message: "EOF"}}},
+			}},
+			trouble: troubleImage, detail: "EOF", patience: p.Image,
+		},
+		"Fetched": {
+			reason: "A container that has done its work is no end.",
+			status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{
+				{Name: containerName, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}},
+				{Name: fetchName, State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Reason: "Completed"}}},
+			}},
+			stage: running,
+		},
+		"NotFetched": {
+			reason: "Without its code the chaincode would wait for ever.",
+			status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{
+				{Name: containerName, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}},
+				{Name: fetchName, State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1, Reason: "Error", Message: "a\nrefused\n"}}},
+			}},
+			stage: ended, err: "did not get its code: refused",
+		},
+		"Building": {
+			reason: "A build is an init container of its pod.",
+			status: corev1.PodStatus{InitContainerStatuses: []corev1.ContainerStatus{{Name: buildName, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}},
+			stage:  running,
+		},
+		"NotBuilt": {
+			reason: "The whole of what the kubelet kept is worth reading.",
+			status: corev1.PodStatus{Phase: corev1.PodFailed, InitContainerStatuses: []corev1.ContainerStatus{{Name: buildName, State: corev1.ContainerState{
+				Terminated: &corev1.ContainerStateTerminated{ExitCode: 1, Reason: "Error", Message: "a.go:1\nb.go:2\n"},
+			}}}},
+			stage: ended, err: "the build exited with status 1:\na.go:1\nb.go:2",
+		},
+		"BuildOOM": {
+			reason: "A compiler that was killed says nothing itself.",
+			status: corev1.PodStatus{InitContainerStatuses: []corev1.ContainerStatus{{Name: buildName, State: corev1.ContainerState{
+				Terminated: &corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"},
+			}}}},
+			stage: ended, err: "the build exited with status 137 (OOMKilled)",
+		},
 		"Running":   {reason: "The usual end of a start.", status: main(corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}), stage: running},
 		"Completed": {reason: "Status 0 is no failure.", status: terminated(corev1.ContainerStateTerminated{Reason: "Completed"}), stage: ended},
 		"OOM":       {reason: "The kubelet's reason matters more than 137.", status: terminated(corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"}), stage: ended, err: "exited with status 137 (OOMKilled)"},

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"pivt.io/pivt/pkg/runtime/runtimetest"
 )
@@ -464,3 +465,5 @@ func TestRunRefuses(t *testing.T) {
 		})
 	}
 }
+
+func createOptions() metav1.CreateOptions { return metav1.CreateOptions{} }

@@ -1,0 +1,401 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+
+	"pivt.io/pivt/pkg/runtime/runtimetest"
+)
+
+// peerProcess makes the test program a peer's process that builds, and can be killed.
+const peerProcess = "PIVT_TEST_BUILD"
+
+type processInput struct {
+	Env    map[string]string
+	Peer   Peer
+	Source Source
+}
+
+func TestMain(m *testing.M) {
+	if input := os.Getenv(peerProcess); input != "" {
+		if err := buildAsProcess(input); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func buildAsProcess(input string) error {
+	var in processInput
+	if err := json.Unmarshal([]byte(input), &in); err != nil {
+		return err
+	}
+	client, err := InCluster(func(name string) string { return in.Env[name] })
+	if err != nil {
+		return err
+	}
+	return Build(context.Background(), client, in.Peer, in.Source, Options{
+		Output: os.Stdout, Image: pivtImage, Report: func(s string) { fmt.Fprintln(os.Stderr, s) },
+	})
+}
+
+// startProcess builds in a process of its own.
+func startProcess(t *testing.T, c *runtimetest.Cluster, p Peer, s Source) *exec.Cmd {
+	t.Helper()
+	input, err := json.Marshal(processInput{Env: c.Env(), Peer: p, Source: s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), peerProcess+"="+string(input))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	return cmd
+}
+
+// orgPeers are peers of one organisation.
+func orgPeers(t *testing.T, c *runtimetest.Cluster, n int) []Peer {
+	t.Helper()
+	org := runtimetest.NewOrg(t)
+	var out []Peer
+	for i := range n {
+		p := localPeer(fmt.Sprintf("hlf-peer--org1--peer%d", i))
+		p.Org, p.Pod = "org1", p.Node+"-0"
+		p.UID = c.AddPeer(p.Pod)
+		p.TLS.Cert, p.TLS.Key, p.TLS.Roots = org.Peer(p.Node)
+		out = append(out, p)
+	}
+	return out
+}
+
+// counting counts how often it builds.
+func counting(n *atomic.Int32, p runtimetest.Program) runtimetest.Program {
+	return func(ctx context.Context, c runtimetest.Container) int {
+		n.Add(1)
+		return p(ctx, c)
+	}
+}
+
+// awaitFollowers waits until so many others are connected to the peer that builds. What they
+// say comes a moment before, in which the build could end.
+func awaitFollowers(c *runtimetest.Cluster, n int) {
+	c.Await(fmt.Sprintf("%d followers", n), func() bool {
+		for _, p := range c.Pods() {
+			if _, port, err := net.SplitHostPort(p.Annotations[annotationResult]); err == nil && p.DeletionTimestamp == nil {
+				return connections(port) >= n
+			}
+		}
+		return false
+	})
+}
+
+// connections counts those to a local port.
+func connections(port string) (n int) {
+	data, err := os.ReadFile("/proc/net/tcp")
+	if err != nil {
+		return 0
+	}
+	number, _ := strconv.Atoi(port)
+	for line := range strings.Lines(string(data)) {
+		const remote, state, established = 2, 3, "01"
+		f := strings.Fields(line)
+		if len(f) > state && f[state] == established && strings.HasSuffix(f[remote], fmt.Sprintf(":%04X", number)) {
+			n++
+		}
+	}
+	return n
+}
+
+// awaitBuilding waits for the pod of the build whose container runs.
+func awaitBuilding(c *runtimetest.Cluster) *corev1.Pod {
+	var found *corev1.Pod
+	c.Await("a build that runs", func() bool {
+		for _, p := range c.Pods() {
+			s, ok := containerState(p.Status.InitContainerStatuses, buildName)
+			if ok && s.Running != nil && p.DeletionTimestamp == nil {
+				found = p
+				return true
+			}
+		}
+		return false
+	})
+	return found
+}
+
+// TestShareSameInstant: three peers install one package at the same moment; one builds.
+func TestShareSameInstant(t *testing.T) {
+	t.Parallel()
+	var count atomic.Int32
+	goOn := make(chan struct{})
+	c := runtimetest.New(t, runtimetest.Options{Images: builders(counting(&count, waitFor(goOn)))})
+	var builds []*built
+	for _, p := range orgPeers(t, c, 3) {
+		builds = append(builds, startBuild(t, c, p, source(t, goodScript), Options{}))
+	}
+	awaitFollowers(c, 2)
+	close(goOn)
+	for _, b := range builds {
+		if err := b.wait(); err != nil {
+			t.Fatalf("%v\n%s", err, b.story())
+		}
+		if diff := cmp.Diff(goodOutput(), b.tree()); diff != "" {
+			t.Errorf("output: -want, +got:\n%s", diff)
+		}
+	}
+	if n := count.Load(); n != 1 {
+		t.Errorf("%d builds, want one", n)
+	}
+	awaitEmpty(t, c)
+}
+
+// TestShareFailure: what the compiler said reaches the followers word for word.
+func TestShareFailure(t *testing.T) {
+	t.Parallel()
+	goOn := make(chan struct{})
+	var count atomic.Int32
+	c := runtimetest.New(t, runtimetest.Options{Images: builders(counting(&count, waitFor(goOn)))})
+	peers := orgPeers(t, c, 2)
+	script := "echo './main.go:3: syntax error' >&2; exit 2"
+	winner := startBuild(t, c, peers[0], source(t, script), Options{})
+	awaitBuilding(c)
+	follower := startBuild(t, c, peers[1], source(t, script), Options{})
+	awaitFollowers(c, 1)
+	close(goOn)
+	const want = "building chaincode My_CC.v1+rc: the build exited with status 2:\nwaiting\n./main.go:3: syntax error"
+	for who, b := range map[string]*built{"winner": winner, "follower": follower} {
+		err := b.wait()
+		var failed *BuildError
+		if !errors.As(err, &failed) || err.Error() != want {
+			t.Errorf("%s: %v, want %s", who, err, want)
+		}
+	}
+	if n := count.Load(); n != 1 {
+		t.Errorf("%d builds, want one: it would fail again", n)
+	}
+	awaitEmpty(t, c)
+}
+
+// TestShareOtherOrg: organisations do not trust one another's builds.
+func TestShareOtherOrg(t *testing.T) {
+	t.Parallel()
+	goOn := make(chan struct{})
+	var count atomic.Int32
+	c := runtimetest.New(t, runtimetest.Options{Images: builders(counting(&count, waitFor(goOn)))})
+	one, two := orgPeers(t, c, 1)[0], localPeer("hlf-peer--org2--peer0")
+	two.Org = "org2"
+	two.TLS.Cert, two.TLS.Key, two.TLS.Roots = runtimetest.NewOrg(t).Peer(two.Node)
+	builds := []*built{startBuild(t, c, one, source(t, goodScript), Options{}), startBuild(t, c, two, source(t, goodScript), Options{})}
+	c.Await("two builds", func() bool { return count.Load() == 2 })
+	close(goOn)
+	for _, b := range builds {
+		if err := b.wait(); err != nil {
+			t.Error(err)
+		}
+	}
+	awaitEmpty(t, c)
+}
+
+// TestShareWinnerKilled: a peer's process dies while another waits for it. The other one
+// notices, takes the name over and builds.
+func TestShareWinnerKilled(t *testing.T) {
+	t.Parallel()
+	var count atomic.Int32
+	goOn := make(chan struct{})
+	c := runtimetest.New(t, runtimetest.Options{Images: builders(counting(&count, waitFor(goOn)))})
+	peers := orgPeers(t, c, 3)
+	winner := startProcess(t, c, peers[0], source(t, goodScript))
+	old := awaitBuilding(c)
+	followers := []*built{startBuild(t, c, peers[1], source(t, goodScript), Options{}), startBuild(t, c, peers[2], source(t, goodScript), Options{})}
+	awaitFollowers(c, 2)
+	if err := winner.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	c.Await("another build", func() bool { return count.Load() == 2 && awaitBuilding(c).UID != old.UID })
+	if took := time.Since(begun); took > silence {
+		t.Errorf("a dead process was noticed after %s", took)
+	}
+	close(goOn)
+	for _, b := range followers {
+		if err := b.wait(); err != nil {
+			t.Fatalf("%v\n%s", err, b.story())
+		}
+		if diff := cmp.Diff(goodOutput(), b.tree()); diff != "" {
+			t.Errorf("output: -want, +got:\n%s", diff)
+		}
+	}
+	if n := count.Load(); n != 2 {
+		t.Errorf("%d builds, want the lost one and one more", n)
+	}
+	awaitEmpty(t, c)
+}
+
+// TestSharePeerGone: the peer's pod is deleted, with all that it owns.
+func TestSharePeerGone(t *testing.T) {
+	t.Parallel()
+	goOn := make(chan struct{})
+	c := runtimetest.New(t, runtimetest.Options{Images: builders(waitFor(goOn))})
+	peers := orgPeers(t, c, 2)
+	winner := startProcess(t, c, peers[0], source(t, goodScript))
+	awaitBuilding(c)
+	follower := startBuild(t, c, peers[1], source(t, goodScript), Options{})
+	awaitFollowers(c, 1)
+	_ = winner.Process.Kill()
+	c.RemovePeer(peers[0].Pod)
+	close(goOn)
+	if err := follower.wait(); err != nil {
+		t.Fatalf("%v\n%s", err, follower.story())
+	}
+	awaitEmpty(t, c)
+}
+
+// TestShareWinnerStopped: a peer that shuts down tells nobody that the build failed.
+func TestShareWinnerStopped(t *testing.T) {
+	t.Parallel()
+	goOn := make(chan struct{})
+	c := runtimetest.New(t, runtimetest.Options{Images: builders(waitFor(goOn))})
+	peers := orgPeers(t, c, 2)
+	winner := startBuild(t, c, peers[0], source(t, goodScript), Options{})
+	awaitBuilding(c)
+	follower := startBuild(t, c, peers[1], source(t, goodScript), Options{})
+	awaitFollowers(c, 1)
+	begun := time.Now()
+	winner.stop()
+	if err := winner.wait(); !errors.Is(err, context.Canceled) {
+		t.Errorf("the stopped build ended with %v", err)
+	}
+	if took := time.Since(begun); took > 4*time.Second {
+		t.Errorf("stopping took %s", took)
+	}
+	close(goOn)
+	if err := follower.wait(); err != nil {
+		t.Fatalf("%v\n%s", err, follower.story())
+	}
+	awaitEmpty(t, c)
+}
+
+// TestShareFollowerKilled: a build is not held up by who waits for it no longer.
+func TestShareFollowerKilled(t *testing.T) {
+	t.Parallel()
+	goOn := make(chan struct{})
+	c := runtimetest.New(t, runtimetest.Options{Images: builders(waitFor(goOn))})
+	peers := orgPeers(t, c, 2)
+	winner := startBuild(t, c, peers[0], source(t, goodScript), Options{})
+	awaitBuilding(c)
+	follower := startProcess(t, c, peers[1], source(t, goodScript))
+	awaitFollowers(c, 1)
+	_ = follower.Process.Kill()
+	_ = follower.Wait()
+	close(goOn)
+	begun := time.Now()
+	if err := winner.wait(); err != nil {
+		t.Fatalf("%v\n%s", err, winner.story())
+	}
+	if took := time.Since(begun); took > 10*time.Second {
+		t.Errorf("the build ended %s after its work", took)
+	}
+	awaitEmpty(t, c)
+}
+
+// TestShareSilent: the building peer lives but cannot be reached. The follower does not wait
+// for ever, and both get what they wanted in the end.
+func TestShareSilent(t *testing.T) {
+	t.Parallel()
+	goOn := make(chan struct{})
+	c := runtimetest.New(t, runtimetest.Options{Images: builders(waitFor(goOn))})
+	peers := orgPeers(t, c, 2)
+	winner := startBuild(t, c, peers[0], source(t, goodScript), Options{})
+	old := awaitBuilding(c)
+	other := peers[1]
+	// Nobody at the address of the pod knows this organisation: as good as out of reach.
+	other.TLS.Cert, other.TLS.Key, other.TLS.Roots = runtimetest.NewOrg(t).Peer(other.Node)
+	follower := startBuild(t, c, other, source(t, goodScript), Options{})
+	c.Await("the name to change hands", func() bool {
+		for _, p := range c.Pods() {
+			if p.Name == old.Name && p.UID != old.UID && p.DeletionTimestamp == nil {
+				return true
+			}
+		}
+		return false
+	})
+	close(goOn)
+	for _, b := range []*built{winner, follower} {
+		if err := b.wait(); err != nil {
+			t.Fatalf("%v\n%s", err, b.story())
+		}
+		if diff := cmp.Diff(goodOutput(), b.tree()); diff != "" {
+			t.Errorf("output: -want, +got:\n%s", diff)
+		}
+	}
+	if !strings.Contains(winner.story(), "building again") {
+		t.Errorf("the first peer lost its pod and said:\n%s", winner.story())
+	}
+	awaitEmpty(t, c)
+}
+
+// TestShareLeftover: a process was killed, and the next build of the same peer finds its pod
+// under the name that it wants itself.
+func TestShareLeftover(t *testing.T) {
+	t.Parallel()
+	goOn := make(chan struct{})
+	c := runtimetest.New(t, runtimetest.Options{Images: builders(waitFor(goOn))})
+	p := orgPeers(t, c, 1)[0]
+	dead := startProcess(t, c, p, source(t, goodScript))
+	awaitBuilding(c)
+	_ = dead.Process.Kill()
+	_ = dead.Wait()
+	b := startBuild(t, c, p, source(t, goodScript), Options{})
+	c.Await("the leftover swept", func() bool { return strings.Contains(b.story(), "its launcher is gone") })
+	close(goOn)
+	if err := b.wait(); err != nil {
+		t.Fatalf("%v\n%s", err, b.story())
+	}
+	awaitEmpty(t, c)
+}
+
+// TestShareForeignPod: somebody else's pod has the name.
+func TestShareForeignPod(t *testing.T) {
+	t.Parallel()
+	c := runtimetest.New(t, runtimetest.Options{Images: builders(runtimetest.Shell)})
+	p := orgPeers(t, c, 1)[0]
+	s := source(t, goodScript)
+	o := Options{Image: pivtImage, Process: Process{PID: 1, Start: "1"}}.withDefaults()
+	other := Peer{Namespace: p.Namespace, Node: "hlf-peer--org1--peer9", Org: "org1"}
+	foreign := buildPod(&other, &s, buildNames{pod: sharedName(&p, &s), secret: "none"}, &o)
+	if _, err := c.Client().Pods(p.Namespace).Create(t.Context(), foreign, createOptions()); err != nil {
+		t.Fatal(err)
+	}
+	b := startBuild(t, c, p, s, Options{})
+	if err := b.wait(); err != nil {
+		t.Fatalf("%v\n%s", err, b.story())
+	}
+	c.Await("only the foreign pod, untouched", func() bool {
+		pods := c.Pods()
+		return len(pods) == 1 && pods[0].Name == foreign.Name && pods[0].DeletionTimestamp == nil
+	})
+	if left, err := os.ReadDir(filepath.Dir(b.output)); err != nil || len(left) != 1 {
+		t.Errorf("beside the output: %v, %v", left, err)
+	}
+}
