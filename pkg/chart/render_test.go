@@ -200,6 +200,16 @@ func TestRenderRefuses(t *testing.T) {
 			chart:  ChaincodeFlow, more: "network: {channels: [{name: a, orgs: [Org1]}], chaincodes: [{name: c, channels: [{name: a, orgs: [Org2]}]}]}",
 			want: `rendering chart chaincode-flow: network.chaincodes[0].channels[0].orgs: chaincode "c": org "Org2" is not in channel "a"; its orgs: Org1`,
 		},
+		"CollectionsFile": {
+			reason: "Pods have no files; only pivt can read one into the network.",
+			chart:  ChaincodeFlow, more: "network: {chaincodes: [{name: a}, {name: c, collections: ./collections.json}]}",
+			want: `rendering chart chaincode-flow: network.chaincodes[1].collections: chaincode "c": helm cannot read the file "./collections.json"; write the list into network.yaml, or give the file with --set-file network.chaincodes[1].collections=./collections.json if it is JSON, or let "pivt render chaincode-flow" read it`,
+		},
+		"CollectionsFileOnChannel": {
+			reason: "The same at a channel.",
+			chart:  ChaincodeFlow, more: "network: {chaincodes: [{name: c, channels: [{name: mychannel, collections: c.yaml}]}]}",
+			want: `rendering chart chaincode-flow: network.chaincodes[0].channels[0].collections: chaincode "c": helm cannot read the file "c.yaml"; write the list into network.yaml, or give the file with --set-file network.chaincodes[0].channels[0].collections=c.yaml if it is JSON, or let "pivt render chaincode-flow" read it`,
+		},
 		"MetricsForNobody": {
 			reason: "Access to a port that serves nothing is a misunderstanding.",
 			chart:  Network, more: "metrics: {from: [{podSelector: {}}]}",

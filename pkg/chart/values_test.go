@@ -153,8 +153,15 @@ func flowChanges(flow string) []change {
 			change{value: "flow.channel.include", to: "[two]", more: "network: {channels: [{name: one, orgs: [Org1]}, {name: two, orgs: [Org1]}]}", at: tasks + "[1].name", want: "create-two"},
 		)
 	}
+	install := wf + "spec.templates[name=install]."
 	return append(all,
 		change{value: "flow.chaincode.include", to: "[two]", more: "network: {chaincodes: [" + chaincode("one") + ", " + chaincode("two") + "]}", at: tasks + "[1].name", want: "install-two-org1"},
+		change{value: "registry.secretName", to: "login", at: install + "volumes[name=registry].secret.secretName", want: "login"},
+		change{value: "registry.secretName", to: "login", at: install + "container.env[name=DOCKER_CONFIG].value", want: "/run/pivt/registry"},
+		change{value: "registry.secretName", to: "login", at: install + "container.volumeMounts[name=registry].mountPath", want: "/run/pivt/registry"},
+		change{value: "registry.caConfigMap", to: "our-ca", at: install + "volumes[name=registry-ca].configMap.name", want: "our-ca"},
+		change{value: "registry.caConfigMap", to: "our-ca", at: install + "container.volumeMounts[name=registry-ca].mountPath", want: "/run/pivt/registry-ca"},
+		change{value: "registry.caConfigMap", to: "our-ca", at: install + "container.env[name=SSL_CERT_DIR].value", want: "/run/pivt/registry-ca:/etc/ssl/certs"},
 		change{value: "chaincode.version", to: `"2.0"`, at: wf + "spec.arguments.parameters[0].value.chaincode.version", want: "'2.0'"},
 	)
 }

@@ -113,7 +113,7 @@ func TestTasksAreThoseOfNetwork(t *testing.T) {
 				}
 			}
 			for _, cc := range n.FlowChaincodes {
-				if cc.Image == "" {
+				if !cc.Deployable() {
 					continue
 				}
 				installs := []string{}
@@ -202,7 +202,7 @@ func TestClientsOfFlows(t *testing.T) {
 			}
 			for _, cc := range n.FlowChaincodes {
 				for _, def := range cc.Channels {
-					if cc.Image != "" {
+					if cc.Deployable() {
 						add(ChaincodeFlow, def.Orgs)
 					}
 				}
@@ -293,9 +293,9 @@ func describe(t *testing.T, n *network.Network, flow string) string {
 		return b.String()
 	}
 	for _, cc := range n.Chaincodes {
-		line("chaincode", cc.Name, cc.Version, cc.Image, names(cc.Orgs), cc.Smoke)
+		line("chaincode", cc.Name, cc.Version, cc.Image, cc.Service, cc.Source, cc.Path, cc.Package, cc.Language, names(cc.Orgs), cc.Init, cc.Smoke)
 		for _, def := range cc.Channels {
-			line("on", def.Channel.Name, names(def.Orgs), def.Policy)
+			line("on", def.Channel.Name, names(def.Orgs), def.Policy, def.Collections)
 		}
 	}
 	for _, cc := range n.FlowChaincodes {

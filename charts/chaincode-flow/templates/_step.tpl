@@ -91,11 +91,14 @@ volumes:
 
 {{- /*
 The body of a template that runs one step. Call with (dict "root" $ "verb" VERB "args" (list ARG...)
-"admin" BOOL "clients" ORGS "output" NAME): "admin" mounts the Secret that input parameter
-admin names, and no other admin's key ever is in the pod.
+"admin" BOOL "registry" BOOL "clients" ORGS "output" NAME): "admin" mounts the Secret that input
+parameter admin names, and no other admin's key ever is in the pod; "registry" mounts what it takes
+to pull chaincode packages.
 */ -}}
 {{- define "pivt.step" -}}
 {{- $flow := .root.Values.flow -}}
+{{- $registry := dict -}}
+{{- if .registry }}{{ $registry = .root.Values.registry }}{{ end -}}
 outputs: {parameters: [{name: {{ .output }}, valueFrom: {path: /run/pivt/out/{{ .output }}, default: "[]"}}]}
 retryStrategy:
   retryPolicy: Always
@@ -107,15 +110,31 @@ retryStrategy:
 volumes:
   - name: admin
     secret: {secretName: "{{ "{{inputs.parameters.admin}}" }}", defaultMode: 0440}
+  {{- with $registry.secretName }}
+  - name: registry
+    secret: {secretName: {{ . }}, defaultMode: 0440, items: [{key: .dockerconfigjson, path: config.json}]}
+  {{- end }}
+  {{- with $registry.caConfigMap }}
+  - name: registry-ca
+    configMap: {name: {{ . }}}
+  {{- end }}
 {{- end }}
 container:
   image: {{ include "pivt.image" (dict "image" .root.Values.image "tag" .root.Chart.AppVersion) }}
   imagePullPolicy: {{ .root.Values.imagePullPolicy }}
   command: [/usr/local/bin/pivt]
   args: {{ toJson (concat (list "step" .verb) .args (list (printf "--wait=%s" $flow.wait))) }}
-  {{- with $flow.extraEnv }}
+  {{- if or $flow.extraEnv $registry.secretName $registry.caConfigMap }}
   env:
+    {{- if $registry.secretName }}
+    - {name: DOCKER_CONFIG, value: /run/pivt/registry}
+    {{- end }}
+    {{- if $registry.caConfigMap }}
+    - {name: SSL_CERT_DIR, value: "/run/pivt/registry-ca:/etc/ssl/certs"}
+    {{- end }}
+    {{- with $flow.extraEnv }}
     {{- toYaml . | nindent 4 }}
+    {{- end }}
   {{- end }}
   resources: {{ toJson $flow.resources }}
   securityContext: {{ toJson $flow.containerSecurityContext }}
@@ -125,6 +144,12 @@ container:
     - {name: out, mountPath: /run/pivt/out}
     {{- if .admin }}
     - {name: admin, mountPath: /run/pivt/admin, readOnly: true}
+    {{- end }}
+    {{- if $registry.secretName }}
+    - {name: registry, mountPath: /run/pivt/registry, readOnly: true}
+    {{- end }}
+    {{- if $registry.caConfigMap }}
+    - {name: registry-ca, mountPath: /run/pivt/registry-ca, readOnly: true}
     {{- end }}
     {{- if .clients }}
     - {name: client, mountPath: /run/pivt/client, readOnly: true}
