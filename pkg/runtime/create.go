@@ -52,7 +52,10 @@ func (r *job) createPod(ctx context.Context, swept bool) (made *corev1.Pod, err 
 		switch {
 		case apierrors.IsAlreadyExists(err):
 			made, err = r.pods.Get(ctx, r.name, metav1.GetOptions{})
-			if err == nil && !r.made(made) {
+			switch {
+			case apierrors.IsNotFound(err):
+				err = errVanished
+			case err == nil && !r.made(made):
 				made, err = nil, &takenError{made}
 			}
 		case swept && apierrors.IsForbidden(err) && strings.Contains(err.Error(), "exceeded quota"):
@@ -76,6 +79,9 @@ func (r *job) made(p *corev1.Pod) bool {
 	}
 	return p.DeletionTimestamp == nil && p.Labels[labelNode] == r.peer.Node
 }
+
+// errVanished is a pod that had the name a moment ago: reason enough to try again.
+var errVanished = errors.New("the pod of this name is gone")
 
 // takenError is a name that another pod has.
 type takenError struct{ pod *corev1.Pod }
