@@ -217,8 +217,9 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{
 		{"init"}, {"validate"}, {"install"}, {"uninstall"}, {"status"}, {"check"}, {"render"},
-		{"crypto", "generate"}, {"channel", "apply"}, {"channel", "list"},
-		{"chaincode", "install"}, {"chaincode", "list"}, {"chaincode", "invoke"}, {"chaincode", "query"},
+		{"crypto", "generate"}, {"channel", "apply"}, {"channel", "list"}, {"profile"},
+		{"chaincode", "install"}, {"chaincode", "upgrade"}, {"chaincode", "rollback"}, {"chaincode", "list"},
+		{"chaincode", "package"}, {"chaincode", "push"}, {"chaincode", "logs"}, {"chaincode", "invoke"}, {"chaincode", "query"},
 	} {
 		got := run(t, t.TempDir(), nil, append(args, "--help")...)
 		for _, want := range []string{"Examples:", "Exit status:", "Usage:"} {

@@ -55,7 +55,7 @@ type live struct {
 // newLive starts the network with the channel created, joined and the chaincode committed.
 func newLive(t *testing.T) *live {
 	t.Helper()
-	w := &live{T: t, cluster: deploytest.New(t), dir: t.TempDir()}
+	w := newEmpty(t)
 	w.write("crypto-config.yaml", liveCrypto)
 	w.write("network.yaml", liveNetwork)
 	w.n = w.load()
@@ -69,7 +69,6 @@ func newLive(t *testing.T) *live {
 	}
 	w.nodes = fabrictest.StartNodes(t, w.n, w.m)
 	w.access = &check.Access{Kube: w.cluster.Client(testNamespace), Network: w.n, Material: w.m, Dial: w.nodes.Dial}
-	w.cluster.Put("namespaces", "", nil, map[string]any{"name": testNamespace})
 	for _, node := range w.n.Nodes() {
 		set := &unstructured.Unstructured{Object: map[string]any{
 			"apiVersion": "apps/v1", "kind": "StatefulSet",
@@ -82,6 +81,14 @@ func newLive(t *testing.T) *live {
 	}
 	w.join()
 	w.deploy(w.n)
+	return w
+}
+
+// newEmpty is a user with an empty directory, and a cluster with nothing in its namespace.
+func newEmpty(t *testing.T) *live {
+	t.Helper()
+	w := &live{T: t, cluster: deploytest.New(t), dir: t.TempDir()}
+	w.cluster.Put("namespaces", "", nil, map[string]any{"name": testNamespace})
 	return w
 }
 
@@ -199,6 +206,8 @@ func (w *live) read(name string) string {
 func (w *live) pivt(args ...string) (code exit.Code, stdout, stderr string) {
 	w.Helper()
 	s, out, errs := w.state(append(args, "--kubeconfig", w.cluster.Kubeconfig(testNamespace))...)
-	s.Dial = w.nodes.Dial
+	if w.nodes != nil {
+		s.Dial = w.nodes.Dial
+	}
 	return Run(w.Context(), s), out.String(), errs.String()
 }

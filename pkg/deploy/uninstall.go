@@ -30,7 +30,7 @@ func (d *Deployment) Uninstall(ctx context.Context, o UninstallOptions) ([]Chang
 	}{
 		{"workflows", labelPartOf + "=" + network.Release, []schema.GroupVersionResource{resource("argoproj.io", "v1alpha1", "workflows")}, true},
 		{"release " + network.Release, "", nil, true},
-		{"chaincodes", chaincodePods, []schema.GroupVersionResource{resource("", "v1", "pods"), resource("", "v1", "secrets")}, true},
+		{"chaincodes", "app.kubernetes.io/component in (chaincode,chaincode-build)", []schema.GroupVersionResource{resource("", "v1", "pods"), resource("", "v1", "secrets")}, true},
 		{"secrets", labelPartOf + "=" + network.Release + "," + labelManagedBy + "=" + managedBy,
 			[]schema.GroupVersionResource{resource("", "v1", "secrets"), resource("", "v1", "configmaps")}, true},
 		// A StatefulSet gives its claims the labels of its selector, and no others.

@@ -115,10 +115,9 @@ func (t *tail) follow(ctx context.Context, pod *corev1.Pod, lines int64) {
 		err := t.stream(ctx, pod, o, func(text string, begins bool) {
 			if begins {
 				stamp, rest, _ := strings.Cut(text, " ")
-				at, err := time.Parse(time.RFC3339Nano, stamp)
-				skip = err == nil && !at.After(resumed) // one asks by the second, so some come again
-				if text = rest; err == nil {
-					last = at
+				if at, err := time.Parse(time.RFC3339Nano, stamp); err == nil {
+					skip = !at.After(resumed) // one asks by the second, so some come again
+					text, last = rest, at
 				}
 			}
 			if !skip {
