@@ -82,7 +82,8 @@ func TestChaincodeFaults(t *testing.T) {
 			if n := len(l.pods("pivt.io/chaincode=silent_1.0")); n > 1 {
 				t.Errorf("%d pods of a chaincode that never connects, want one", n)
 			}
-			l.killAll("run") // nobody will ever stop them
+			l.killAll("run") // nobody will ever stop its pod now, but for the next launch of any chaincode
+			l.must(pods.Delete(ctx, l.pod("good").Name, metav1.DeleteOptions{GracePeriodSeconds: &zero}))
 			l.mustCall(20*time.Second, "good", "Get", "a")
 			l.awaitGone("pivt.io/chaincode=silent_1.0", 15*time.Second)
 		}},
@@ -98,15 +99,18 @@ func TestChaincodeFaults(t *testing.T) {
 		{"QuotaZero", func(t *testing.T, l *lab) {
 			quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "none"},
 				Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{corev1.ResourcePods: resource.MustParse("0")}}}
+			l.mustCall(20*time.Second, "good", "Get", "a")
 			_, err := l.core.CoreV1().ResourceQuotas(l.ns).Create(ctx, quota, metav1.CreateOptions{})
 			l.must(err)
+			lift := func() { _ = l.core.CoreV1().ResourceQuotas(l.ns).Delete(ctx, "none", metav1.DeleteOptions{}) }
+			t.Cleanup(lift)
 			l.must(pods.Delete(ctx, l.pod("good").Name, metav1.DeleteOptions{GracePeriodSeconds: &zero}))
 			_, took, err := l.refused("good")
 			if took > 20*time.Second {
 				t.Errorf("quota was told after %s: %v", took, err)
 			}
 			l.awaitLog("exceeded quota: none")
-			l.must(l.core.CoreV1().ResourceQuotas(l.ns).Delete(ctx, "none", metav1.DeleteOptions{}))
+			lift()
 			l.mustCall(20*time.Second, "good", "Get", "a")
 		}},
 		{"LongLineAndMuchLog", func(t *testing.T, l *lab) {
@@ -143,6 +147,8 @@ func TestChaincodeFaults(t *testing.T) {
 			t.Logf("before and after: %+v", after)
 		}},
 		{"PeerStopped", func(t *testing.T, l *lab) {
+			l.mustCall(20*time.Second, "good", "Get", "a")
+			l.pod("good")
 			began := time.Now()
 			old, err := pods.Get(ctx, labPeer+"-0", metav1.GetOptions{})
 			l.must(err)
@@ -157,6 +163,7 @@ func TestChaincodeFaults(t *testing.T) {
 			l.mustCall(time.Minute, "good", "Get", "a")
 		}},
 		{"PeerKilled", func(t *testing.T, l *lab) {
+			l.mustCall(20*time.Second, "good", "Get", "a")
 			l.pod("good")
 			if l.killAll("peer") == 0 {
 				t.Fatal("no peer to kill")
