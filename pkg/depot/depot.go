@@ -86,7 +86,7 @@ func put(ctx context.Context, c typed.ConfigMapInterface, want index, pkg []byte
 		// Others may be replacing the label too, and their chunks are there before their index.
 		// Only those are certainly nobody's whose index we deleted ourselves.
 		strangers = slices.DeleteFunc(strangers, func(m corev1.ConfigMap) bool {
-			return same || have == nil || spoiled || m.Labels[labelPackage] != have.hash[:hashInNames]
+			return same || have == nil || spoiled || m.Labels[labelPackage] != have.key()
 		})
 	}
 	for _, m := range strangers {

@@ -186,6 +186,16 @@ func TestPutAndGet(t *testing.T) {
 	}
 }
 
+// The same bytes under two labels are two packages.
+func TestSameBytesTwice(t *testing.T) {
+	t.Parallel()
+	c, pkg := newCluster(), content(1, 1000*kib)
+	mustPut(t, c.maps(), "a_1.0", pkg, false, true)
+	mustPut(t, c.maps(), "b_1.0", pkg, false, true)
+	mustPut(t, c.maps(), "a_1.0", content(2, 10*kib), true, true)
+	mustGet(t, c.maps(), "b_1.0", pkg)
+}
+
 // Labels are Fabric's; Kubernetes' names and label values are narrower.
 func TestLabelsStayApart(t *testing.T) {
 	t.Parallel()

@@ -35,7 +35,7 @@ const (
 	labelManager   = "app.kubernetes.io/managed-by"
 	labelComponent = "app.kubernetes.io/component"
 	labelChaincode = "pivt.io/chaincode" // the package's label, as far as a label value can hold it
-	labelPackage   = "pivt.io/package"   // what a chunk belongs to, as far as a label value can hold a hash
+	labelPackage   = "pivt.io/package"   // what a chunk belongs to
 
 	annotationLabel = "pivt.io/chaincode-label" // whole
 
@@ -65,10 +65,17 @@ func indexName(label string) string {
 	return network.Shorten(fmt.Sprintf("hlf-package--%s--%x", network.Label(label), sum[:4]), 63)
 }
 
+// key tells a package's chunks from all others, also from those of the same bytes under
+// another label, which come and go by themselves.
+func (x index) key() string {
+	sum := sha256.Sum256([]byte(x.label + "\n" + x.hash))
+	return hex.EncodeToString(sum[:])[:hashInNames]
+}
+
 func (x index) chunkNames() []string {
-	names := make([]string, x.chunks)
+	names, key := make([]string, x.chunks), x.key()
 	for i := range names {
-		names[i] = fmt.Sprintf("hlf-package--%s--%02d", x.hash[:hashInNames], i)
+		names[i] = fmt.Sprintf("hlf-package--%s--%02d", key, i)
 	}
 	return names
 }
@@ -102,7 +109,7 @@ func (x index) configMap() *corev1.ConfigMap {
 
 func (x index) chunkMap(name string, data []byte) *corev1.ConfigMap {
 	m := x.object(name)
-	m.Labels[labelPackage] = x.hash[:hashInNames]
+	m.Labels[labelPackage] = x.key()
 	m.Annotations = map[string]string{annotationLabel: x.label}
 	m.BinaryData = map[string][]byte{keyData: data}
 	return m

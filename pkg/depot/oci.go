@@ -107,6 +107,10 @@ func describe(config, layer v1.Layer) (manifest, error) {
 // Pull fetches a package by digest and checks it, so that it does not matter what the registry,
 // or whoever is on the way, would rather send.
 func Pull(ctx context.Context, pinned string, kc authn.Keychain) ([]byte, error) {
+	return pull(ctx, pinned, options(ctx, kc))
+}
+
+func pull(ctx context.Context, pinned string, opts []remote.Option) ([]byte, error) {
 	repo, _, err := parse(pinned)
 	if err != nil {
 		return nil, err
@@ -116,7 +120,6 @@ func Pull(ctx context.Context, pinned string, kc authn.Keychain) ([]byte, error)
 		return nil, exit.With(fmt.Errorf("package %s: it has no digest @sha256:…, and a tag may mean another package tomorrow", pinned), exit.Invalid)
 	}
 	doing := "pulling " + pinned
-	opts := options(ctx, kc)
 	found, err := remote.Get(repo.Digest(digest), opts...)
 	if err != nil {
 		return nil, registryError(ctx, doing, repo, err)
