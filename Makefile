@@ -29,7 +29,7 @@ unit: ## Tests that need no cluster
 	cd hack/devcluster && go vet ./... && go test ./...
 
 # The packages whose fakes have to pass the same tests as the real thing.
-REAL := ./pkg/pki ./pkg/configtx ./pkg/fabric/... ./pkg/step ./pkg/kube ./pkg/workflow ./pkg/runtime ./pkg/launcher
+REAL := ./pkg/depot ./pkg/pki ./pkg/configtx ./pkg/fabric/... ./pkg/step ./pkg/kube ./pkg/workflow ./pkg/runtime ./pkg/launcher
 
 e2e: build ## Tests on real nodes and on the dev cluster, which must be up
 	@eval "$$($(DEVCLUSTER) env)"; export PIVT_E2E_BIN=$(CURDIR)/build/pivt PIVT_TEST_FABRIC_BIN="$$(dirname "$$(command -v peer)")"; \
