@@ -254,7 +254,7 @@ func TestRealOwner(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.client.Secrets(r.namespace).Create(t.Context(), secret(&peer, &cc, made), metav1.CreateOptions{}); err != nil {
+	if _, err := r.client.Secrets(r.namespace).Create(t.Context(), secret(made, made.Name, made.Labels, keys(&cc)), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	now := int64(0)
