@@ -51,7 +51,7 @@ func buildPod(p *Peer, s *Source, n buildNames, o *Options) *corev1.Pod {
 		notes[annotationResult] = n.result
 	}
 	out := bare(p, n.pod, labels(p, componentBuild, s.Label, s.Hash), notes)
-	seconds := int64(s.Deadline.Seconds())
+	seconds := max(1, int64(s.Deadline.Seconds()))
 	out.Spec.ActiveDeadlineSeconds = &seconds
 
 	ticket := corev1.VolumeMount{Name: "ticket", MountPath: ticketPath, ReadOnly: true}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -83,6 +84,8 @@ type Options struct {
 	Process Process
 	// Rand makes the suffix of names; nil means crypto/rand.
 	Rand io.Reader
+
+	silence time.Duration // see the constant; shorter in tests
 }
 
 func (o Options) withDefaults() Options {
@@ -103,6 +106,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Process == (Process{}) {
 		o.Process = Self()
+	}
+	if o.silence == 0 {
+		o.silence = silence
 	}
 	if o.Rand == nil {
 		o.Rand = rand.Reader

@@ -90,10 +90,14 @@ func (b *builder) follow(ctx context.Context, pod *corev1.Pod) error {
 		case errors.Is(err, transfer.ErrPending):
 			heard, wait = time.Now(), pause{}
 			continue
+		case errors.Is(err, transfer.ErrStranger):
+			// Wrong certificates on either side are no reason to end its build.
+			b.report("%s cannot share its build: %v; building without it", from.Name, err)
+			return b.alone(ctx)
 		case errors.Is(err, transfer.ErrGone):
 			b.report("%s does not build it any more: %v", from.Name, err)
 			return b.takeOver(ctx, pod)
-		case time.Since(heard) > silence:
+		case time.Since(heard) > b.o.silence:
 			b.report("%s does not answer: %v", from.Name, err)
 			return b.takeOver(ctx, pod)
 		case b.replaced(ctx, pod):

@@ -319,27 +319,19 @@ func TestShareFollowerKilled(t *testing.T) {
 	awaitEmpty(t, c)
 }
 
-// TestShareSilent: the building peer lives but cannot be reached. The follower does not wait
-// for ever, and both get what they wanted in the end.
-func TestShareSilent(t *testing.T) {
+// TestShareStranger: the peers' certificates do not fit together. Nobody ends the other's
+// build; each has its own.
+func TestShareStranger(t *testing.T) {
 	t.Parallel()
 	goOn := make(chan struct{})
 	c := runtimetest.New(t, runtimetest.Options{Images: builders(waitFor(goOn))})
 	peers := orgPeers(t, c, 2)
 	winner := startBuild(t, c, peers[0], source(t, goodScript), Options{})
-	old := awaitBuilding(c)
+	awaitBuilding(c)
 	other := peers[1]
-	// Nobody at the address of the pod knows this organisation: as good as out of reach.
 	other.TLS.Cert, other.TLS.Key, other.TLS.Roots = runtimetest.NewOrg(t).Peer(other.Node)
 	follower := startBuild(t, c, other, source(t, goodScript), Options{})
-	c.Await("the name to change hands", func() bool {
-		for _, p := range c.Pods() {
-			if p.Name == old.Name && p.UID != old.UID && p.DeletionTimestamp == nil {
-				return true
-			}
-		}
-		return false
-	})
+	c.Await("two builds", func() bool { return len(c.Pods()) == 2 })
 	close(goOn)
 	for _, b := range []*built{winner, follower} {
 		if err := b.wait(); err != nil {
@@ -349,8 +341,54 @@ func TestShareSilent(t *testing.T) {
 			t.Errorf("output: -want, +got:\n%s", diff)
 		}
 	}
-	if !strings.Contains(winner.story(), "building again") {
-		t.Errorf("the first peer lost its pod and said:\n%s", winner.story())
+	if strings.Contains(winner.story(), "building again") {
+		t.Errorf("the first peer lost its pod:\n%s", winner.story())
+	}
+	awaitEmpty(t, c)
+}
+
+// TestShareSilent: a node that is cut off keeps its connections and says nothing. The
+// follower takes the name over.
+func TestShareSilent(t *testing.T) {
+	t.Parallel()
+	c := runtimetest.New(t, runtimetest.Options{Images: builders(runtimetest.Shell)})
+	p := orgPeers(t, c, 1)[0]
+	mute, err := net.Listen("tcp", "127.0.0.1:0") // nobody accepts
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mute.Close()
+	s := source(t, goodScript)
+	o := Options{Image: pivtImage, Process: Process{PID: 1, Start: "1"}}.withDefaults()
+	other := Peer{Namespace: p.Namespace, Node: "hlf-peer--org1--peer9", Org: "org1"}
+	stuck := buildPod(&other, &s, buildNames{pod: sharedName(&p, &s), secret: "none", result: mute.Addr().String()}, &o)
+	if _, err := c.Client().Pods(p.Namespace).Create(t.Context(), stuck, createOptions()); err != nil {
+		t.Fatal(err)
+	}
+	b := startBuild(t, c, p, s, Options{silence: time.Second})
+	if err := b.wait(); err != nil {
+		t.Fatalf("%v\n%s", err, b.story())
+	}
+	if !strings.Contains(b.story(), "hlf-peer--org1--peer9 does not answer") {
+		t.Errorf("the build said:\n%s", b.story())
+	}
+	awaitEmpty(t, c)
+}
+
+// TestShareLost: somebody deletes the pod of a build, be it a follower that took its peer
+// for dead. The build is made again, for this peer alone.
+func TestShareLost(t *testing.T) {
+	t.Parallel()
+	goOn := make(chan struct{})
+	c := runtimetest.New(t, runtimetest.Options{Images: builders(waitFor(goOn))})
+	b := startBuild(t, c, orgPeers(t, c, 1)[0], source(t, goodScript), Options{})
+	c.Delete(awaitBuilding(c).Name, "")
+	close(goOn)
+	if err := b.wait(); err != nil {
+		t.Fatalf("%v\n%s", err, b.story())
+	}
+	if !strings.Contains(b.story(), "was deleted by someone else; building again") {
+		t.Errorf("the build said:\n%s", b.story())
 	}
 	awaitEmpty(t, c)
 }

@@ -86,7 +86,7 @@ func transport(config *tls.Config, dialTime func() time.Duration) *http.Transpor
 			return d.DialContext(ctx, network, address)
 		},
 		TLSClientConfig:       config,
-		TLSHandshakeTimeout:   10 * time.Second,
+		TLSHandshakeTimeout:   5 * time.Second,
 		ExpectContinueTimeout: 10 * time.Second,
 		DisableCompression:    true,
 		Protocols:             protocols,

@@ -266,10 +266,12 @@ type Shared struct {
 }
 
 // ErrPending says that the other node is still at it, ErrGone that it has no such result to
-// offer and will have none.
+// offer and will have none, ErrStranger that who answers is not that node, or does not take
+// this one for a node of its organisation.
 var (
-	ErrPending = errors.New("there is no result yet")
-	ErrGone    = errors.New("nobody offers the result any more")
+	ErrPending  = errors.New("there is no result yet")
+	ErrGone     = errors.New("nobody offers the result any more")
+	ErrStranger = errors.New("no node of this organisation answers")
 )
 
 // FailedError is the other node's failure, in its words.
@@ -278,7 +280,7 @@ type FailedError struct{ Text string }
 func (e *FailedError) Error() string { return e.Text }
 
 // Collect waits for another node's result for a few seconds and makes dir of it. ErrPending,
-// ErrGone, *FailedError and *RefusedError say what else may be; any other error means that
+// ErrGone, ErrStranger, *FailedError and *RefusedError say what else may be; any other error means that
 // the other node was not reached this time.
 func Collect(ctx context.Context, id Identity, from Shared, dir string, l Limits) error {
 	config, roots, err := id.load()
@@ -329,18 +331,16 @@ func Collect(ctx context.Context, id Identity, from Shared, dir string, l Limits
 	return nil
 }
 
-// absent tells a process that has ended, whose port is closed or belongs to another one,
-// from a node that does not answer.
+// absent tells a process that has ended, and others that are at its address by now, from a
+// node that does not answer.
 func absent(err error) error {
-	var unknown x509.UnknownAuthorityError
-	var other x509.HostnameError
-	var verify *tls.CertificateVerificationError
-	if errors.Is(err, syscall.ECONNREFUSED) || errors.As(err, &unknown) || errors.As(err, &other) || errors.As(err, &verify) {
+	if errors.Is(err, syscall.ECONNREFUSED) {
 		return fmt.Errorf("%w: %w", ErrGone, err)
 	}
+	var verify *tls.CertificateVerificationError
 	var op *net.OpError
-	if errors.As(err, &op) && op.Op == "remote error" { // a server that wants no such client
-		return fmt.Errorf("%w: %w", ErrGone, err)
+	if errors.As(err, &verify) || errors.As(err, &op) && op.Op == "remote error" { // a server that wants no such client
+		return fmt.Errorf("%w: %w", ErrStranger, err)
 	}
 	return err
 }

@@ -203,20 +203,21 @@ func TestCollectGone(t *testing.T) {
 		reason string
 		id     Identity
 		from   Shared
+		want   error
 	}{
-		"Closed":   {"The process has ended.", org.node("peer1"), Shared{closed.Address(), "peer0", "abc"}},
-		"OtherKey": {"It builds something else by now.", org.node("peer1"), Shared{s.Address(), "peer0", "def"}},
-		"Name":     {"Its address is another node's by now.", org.node("peer1"), Shared{s.Address(), "peer9", "abc"}},
-		"Transfer": {"Its port is another transfer's by now.", org.node("peer1"), Shared{strings.TrimPrefix(transfer.Ticket().URL, "https://"), "peer0", "abc"}},
-		"Org":      {"What another organisation builds is not for us, nor ours for it.", other.node("peer1"), Shared{s.Address(), "peer0", "abc"}},
-		"Client":   {"Trusting our roots is not enough to be one of us.", func() Identity { id := other.node("peer1"); id.Roots = org.file; return id }(), Shared{s.Address(), "peer0", "abc"}},
+		"Closed":   {"The process has ended.", org.node("peer1"), Shared{closed.Address(), "peer0", "abc"}, ErrGone},
+		"OtherKey": {"It builds something else by now.", org.node("peer1"), Shared{s.Address(), "peer0", "def"}, ErrGone},
+		"Name":     {"Its address is another node's by now.", org.node("peer1"), Shared{s.Address(), "peer9", "abc"}, ErrStranger},
+		"Transfer": {"Its port is another transfer's by now.", org.node("peer1"), Shared{strings.TrimPrefix(transfer.Ticket().URL, "https://"), "peer0", "abc"}, ErrStranger},
+		"Org":      {"What another organisation builds is not for us, nor ours for it.", other.node("peer1"), Shared{s.Address(), "peer0", "abc"}, ErrStranger},
+		"Client":   {"Trusting our roots is not enough to be one of us.", func() Identity { id := other.node("peer1"); id.Roots = org.file; return id }(), Shared{s.Address(), "peer0", "abc"}, ErrStranger},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := filepath.Join(t.TempDir(), "out")
-			if err := Collect(t.Context(), tc.id, tc.from, dir, Limits{}); !errors.Is(err, ErrGone) {
-				t.Errorf("%s\nCollect = %v, want ErrGone", tc.reason, err)
+			if err := Collect(t.Context(), tc.id, tc.from, dir, Limits{}); !errors.Is(err, tc.want) {
+				t.Errorf("%s\nCollect = %v, want %v", tc.reason, err, tc.want)
 			}
 			if _, err := os.Stat(dir); err == nil {
 				t.Error("there is a result")
