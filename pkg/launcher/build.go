@@ -125,7 +125,7 @@ func preflight(m *metadata, env func(string) string) (Config, runtime.Peer, erro
 	if err != nil {
 		return Config{}, runtime.Peer{}, err
 	}
-	peer, err := peerOf(env)
+	peer, err := peerOf(env, m.kind())
 	return config, peer, err
 }
 
@@ -133,12 +133,15 @@ func preflight(m *metadata, env func(string) string) (Config, runtime.Peer, erro
 // now somebody waits for the answer, at the first call nobody does.
 func checkBuilt(k kind, dir string) error {
 	want := map[kind]string{kindGolang: "chaincode", kindJava: "*.jar", kindNode: "package.json"}[k]
-	found, err := filepath.Glob(filepath.Join(dir, want)) // dir has no wildcard: Fabric sanitises labels
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
-	for _, path := range found {
-		info, err := os.Lstat(path)
+	for _, e := range entries {
+		if fits, err := filepath.Match(want, e.Name()); err != nil || !fits {
+			continue
+		}
+		info, err := e.Info()
 		if err != nil {
 			return err
 		}

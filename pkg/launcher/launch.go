@@ -33,7 +33,7 @@ func launch(ctx context.Context, built, dir string, env func(string) string, std
 	if err := setProgram(&c, s.Kind, built, &config); err != nil {
 		return err
 	}
-	peer, err := peerOf(env)
+	peer, err := peerOf(env, s.Kind)
 	if err != nil {
 		return err
 	}
@@ -121,8 +121,9 @@ func readChaincode(path string) (runtime.Chaincode, error) {
 	}, nil
 }
 
-// peerOf reads who we are from what the peer passes on of its environment.
-func peerOf(env func(string) string) (runtime.Peer, error) {
+// peerOf reads who we are from what the peer passes on of its environment. Source needs
+// more than an image does: code is fetched from us by the pivt image.
+func peerOf(env func(string) string, k kind) (runtime.Peer, error) {
 	p := runtime.Peer{
 		Namespace: env("PIVT_NAMESPACE"), Node: env("PIVT_NODE"), Org: env("PIVT_ORG"),
 		Pod: env("PIVT_POD_NAME"), UID: env("PIVT_POD_UID"), IP: env("PIVT_POD_IP"),
@@ -133,7 +134,11 @@ func peerOf(env func(string) string) (runtime.Peer, error) {
 		},
 	}
 	var missing []string
-	for _, v := range []string{"PIVT_NAMESPACE", "PIVT_NODE", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"} {
+	needed := []string{"PIVT_NAMESPACE", "PIVT_NODE", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"}
+	if k.source() {
+		needed = append(needed, "PIVT_POD_IP", "PIVT_IMAGE")
+	}
+	for _, v := range needed {
 		if env(v) == "" {
 			missing = append(missing, v)
 		}

@@ -219,7 +219,7 @@ func TestSourceFails(t *testing.T) {
 		"Bomb":   {reason: "A limit is a limit.", builds: &builds{files: program}, config: "build: {maxBytes: 3}", want: `Error: building chaincode basic_1.0: the tree is larger than 3 bytes`},
 		"Path":   {reason: "A path out of the package is refused before anything runs.", builds: &builds{files: program}, change: func(p *pkg) { p.metadata = `{"type":"golang","label":"basic_1.0","path":"../x"}` }, want: `path "../x" leaves the package's tree`, noPod: true},
 		"Config": {reason: "A misspelt key is said, not ignored.", builds: &builds{files: program}, config: "built: {}", want: `unknown field "built"`, noPod: true},
-		"NoIP":   {reason: "A custom core.yaml may forget to pass our variables on.", builds: &builds{files: program}, env: map[string]string{"PIVT_POD_IP": ""}, want: "address of the peer", noPod: true},
+		"NoIP":   {reason: "A custom core.yaml may forget to pass our variables on.", builds: &builds{files: program}, env: map[string]string{"PIVT_POD_IP": ""}, want: "Error: building chaincode basic_1.0: not set: PIVT_POD_IP\nHint:  the peer passes on only what", noPod: true},
 		"NoImage": {reason: "The kubelet's reason is the launcher's.", builds: &builds{files: program},
 			config: "", env: map[string]string{"PIVT_IMAGE": "UPPER"}, want: "repository name must be lowercase"},
 	}
