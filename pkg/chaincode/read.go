@@ -68,6 +68,16 @@ func Read(pkg []byte) (*Contents, error) {
 	return &c, nil
 }
 
+// ID is the id that peers give to a package. Its own label counts, and a package that somebody
+// else made is labelled as they liked.
+func ID(pkg []byte) (string, error) {
+	c, err := Read(pkg)
+	if err != nil {
+		return "", err
+	}
+	return PackageID(c.Metadata.Label, pkg), nil
+}
+
 // readCode reads what a package that holds no source points to.
 func (c *Contents) readCode(pkg []byte, left *int64) error {
 	kind := strings.ToLower(c.Metadata.Type)

@@ -38,7 +38,9 @@ func (s *session) install(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		p.id = chaincode.PackageID(cc.Label(), p.data)
+		if p.id, err = chaincode.ID(p.data); err != nil {
+			return fmt.Errorf("chaincode %q: %w", cc.Name, err)
+		}
 		if err := s.unchanged(ctx, p); err != nil {
 			return fmt.Errorf("chaincode %q: %w", cc.Name, err)
 		}

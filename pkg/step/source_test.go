@@ -104,6 +104,33 @@ func TestSourcePackage(t *testing.T) {
 	}
 }
 
+// A package that somebody else made has the label they liked.
+func TestForeignPackage(t *testing.T) {
+	t.Parallel()
+	w := newSourceWorld(t, strings.Replace(sourceYAML, "source: ./basic\n      language: golang", "package: oci://example.com/basic@"+digest, 1))
+	w.env.Package = func(ctx context.Context, cc *network.Chaincode, o *network.Org) ([]byte, error) {
+		foreign := *cc
+		foreign.Name, foreign.Package = "theirs", ""
+		return packages("one")(ctx, &foreign, o)
+	}
+	for range 2 {
+		w.installs()
+		w.commits()
+		w.must("smoke", step.Params{Chaincode: "basic"}, "", "Org1")
+	}
+	if n := w.nodes.Builds(w.node("org1"), "theirs_1.0"); n != 1 {
+		t.Errorf("built %d times, want once", n)
+	}
+
+	w.env.Package = func(context.Context, *network.Chaincode, *network.Org) ([]byte, error) {
+		return []byte("no package"), nil
+	}
+	if _, err := w.run("install", step.Params{Chaincode: "basic", Org: "Org1", Wait: time.Minute}, "Org1"); exit.CodeOf(err) != exit.Failed ||
+		!strings.Contains(err.Error(), "reading a chaincode package") {
+		t.Errorf("install of what is no package: %v", err)
+	}
+}
+
 // A compile error will not go away by trying again, and each try costs minutes.
 func TestBrokenBuildIsFinal(t *testing.T) {
 	t.Parallel()
