@@ -209,7 +209,10 @@ func registryError(ctx context.Context, doing string, repo name.Repository, err 
 		return answered(doing, host, answer)
 	case strings.Contains(err.Error(), "does not match requested digest"), strings.Contains(err.Error(), "error verifying"):
 		return &kindError{text: fmt.Sprintf("%s: the registry sends something else: %v", doing, err), kind: ErrSpoiled, cause: err}
-	case strings.Contains(err.Error(), "x509: "), strings.Contains(err.Error(), "offers no TLS"):
+	case strings.Contains(err.Error(), "x509: "):
+		return exit.WithHint(fmt.Errorf("%s: %w", doing, err),
+			"here, let this machine trust the registry's CA; for the steps, name a ConfigMap with its certificate in registry.caConfigMap")
+	case strings.Contains(err.Error(), "offers no TLS"):
 		return fmt.Errorf("%s: %w", doing, err)
 	case errors.As(err, &broken), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		return exit.Transient(fmt.Errorf("%s: %w", doing, err))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -19,10 +20,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
-	"pivt.io/pivt/pkg/chaincode"
 	"pivt.io/pivt/pkg/depot"
 	"pivt.io/pivt/pkg/exit"
-	"pivt.io/pivt/pkg/network"
 )
 
 // shop is a registry on this machine. Its front may answer in the registry's place.
@@ -235,36 +234,17 @@ func TestPlainHTTPStaysHere(t *testing.T) {
 	}
 }
 
-func TestShelf(t *testing.T) {
+func TestUnknownCA(t *testing.T) {
 	t.Parallel()
-	c, s, org := newCluster(), newShop(t), &network.Org{Name: "Org1", MSPID: "Org1MSP"}
-	source, pulled := content(1, 10*kib), content(2, 10*kib)
-	mustPut(t, c.maps(), "mine_1.0", source, false, true)
-	pinned, err := depot.Push(t.Context(), "oci://"+s.host+"/basic", pulled, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	image := &network.Chaincode{Name: "img", Version: "1.0", Image: "pivt/basic@sha256:" + strings.Repeat("ab", 32)}
-	made, err := chaincode.Package(image, org)
-	if err != nil {
-		t.Fatal(err)
-	}
-	shelf := depot.Shelf{ConfigMaps: c.maps()}
-	for _, tc := range []struct {
-		cc   *network.Chaincode
-		want []byte
-	}{
-		{&network.Chaincode{Name: "mine", Version: "1.0", Source: "./mine", Language: "golang"}, source},
-		{&network.Chaincode{Name: "theirs", Version: "1.0", Package: pinned}, pulled},
-		{image, made},
-	} {
-		if got, err := shelf.Package(t.Context(), tc.cc, org); err != nil || !bytes.Equal(got, tc.want) {
-			t.Errorf("package of chaincode %s: %d bytes, %v", tc.cc.Name, len(got), err)
-		}
-	}
-	_, err = shelf.Package(t.Context(), &network.Chaincode{Name: "mine", Version: "2.0", Source: "./mine"}, org)
-	const want = `chaincode "mine": package "mine_2.0" is not stored in this namespace`
-	if !errors.Is(err, depot.ErrAbsent) || err.Error() != want || !strings.Contains(exit.HintOf(err), "pivt chaincode push") {
-		t.Errorf("package that was not pushed: %v (hint %q), want %s", err, exit.HintOf(err), want)
+	server := httptest.NewUnstartedServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	way := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", server.Listener.Addr().String())
+	}}
+	_, err := depot.PullThrough(t.Context(), "oci://registry.example.com/basic@sha256:"+strings.Repeat("a", 64), way.RoundTrip)
+	if err == nil || exit.IsTransient(err) || !strings.Contains(err.Error(), "x509") || !strings.Contains(exit.HintOf(err), "registry.caConfigMap") {
+		t.Errorf("a registry whose CA nobody knows: %v (transient %t, hint %q)", err, exit.IsTransient(err), exit.HintOf(err))
 	}
 }
