@@ -31,7 +31,7 @@ func (g *globals) guard(ctx context.Context, s *State, d *deploy.Deployment, cha
 		case err != nil:
 			return "", err
 		}
-		return chaincode.PackageID(cc.Label(), pkg), nil
+		return chaincode.ID(pkg)
 	})
 }
 

@@ -312,7 +312,11 @@ func (r *rollback) verify(ctx context.Context, g *globals, s *State, name string
 			if err != nil {
 				return err
 			}
-			if id := chaincode.PackageID(cc.Label(), pkg); id != former {
+			id, err := chaincode.ID(pkg)
+			if err != nil {
+				return err
+			}
+			if id != former {
 				return cannot(cc, "%s ran package %s, and what network.yaml says makes %s", org.Name, former, id)
 			}
 		}
