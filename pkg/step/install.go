@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"pivt.io/pivt/pkg/chaincode"
 	"pivt.io/pivt/pkg/exit"
@@ -30,16 +29,8 @@ func (s *session) install(ctx context.Context) error {
 	}
 	p := pack{cc: cc, org: org, admin: admin} // without id approves without running the chaincode itself
 	if slices.Contains(cc.Orgs, org) {
-		// Registries and API servers have bad moments too.
-		err := s.until(ctx, installTimeout, func(ctx context.Context) (err error) {
-			p.data, err = s.env.Package(ctx, cc, org)
+		if p, err = s.packageFor(ctx, p); err != nil {
 			return err
-		})
-		if err != nil {
-			return err
-		}
-		if p.id, err = chaincode.ID(p.data); err != nil {
-			return fmt.Errorf("chaincode %q: %w", cc.Name, err)
 		}
 		if err := s.unchanged(ctx, p); err != nil {
 			return fmt.Errorf("chaincode %q: %w", cc.Name, err)
@@ -71,65 +62,6 @@ func (s *session) install(ctx context.Context) error {
 		return fmt.Errorf("chaincode %q: %w", cc.Name, err)
 	}
 	return nil
-}
-
-// pack is what an organisation's admin puts on its peers.
-type pack struct {
-	cc    *network.Chaincode
-	org   *network.Org
-	admin fabric.Identity
-	data  []byte
-	id    string
-}
-
-func (p pack) timeout() time.Duration {
-	if p.cc.Image != "" || p.cc.Service != nil {
-		return installTimeout
-	}
-	return buildTimeout
-}
-
-// unchanged refuses a package that would replace another one under a committed version, before
-// the peers spend minutes on building it. What cannot be seen yet, approve will see.
-func (s *session) unchanged(ctx context.Context, p pack) error {
-	return each(p.cc.Channels, func(on *network.ChaincodeChannel) error {
-		if !slices.Contains(on.Orgs, p.org) {
-			return nil
-		}
-		peer, committed, err := s.look(ctx, p.org.Nodes, p.admin, on.Channel.Name, p.cc.Name)
-		if err != nil {
-			s.log.Info("cannot look", "channel", on.Channel.Name, "found", err.Error())
-			return nil
-		}
-		_, err = s.inUse(ctx, peer, on.Channel.Name, committed, p.cc, p.id)
-		if err != nil && !exit.IsTransient(err) {
-			return fmt.Errorf("on channel %q: %w", on.Channel.Name, err)
-		}
-		return nil
-	})
-}
-
-// inUse is what the organisation approved for the committed definition. It is an error if that
-// is another package under the same version than the one of the files.
-func (s *session) inUse(ctx context.Context, peer *fabric.Peer, channel string, committed *chaincode.Definition, cc *network.Chaincode, packageID string) (*fabric.Approved, error) {
-	if committed == nil {
-		return nil, nil
-	}
-	have, err := peer.Approved(ctx, channel, cc.Name, committed.Sequence)
-	if err != nil {
-		return nil, err
-	}
-	return have, decideUnchanged(cc.Name, cc.Version, have, packageID)
-}
-
-// decideUnchanged refuses other code under a version that is in use: nobody could tell any more
-// which code a version is, and organisations would run different ones.
-func decideUnchanged(name, version string, have *fabric.Approved, packageID string) error {
-	if have == nil || have.Version != version || have.PackageID == "" || packageID == "" || have.PackageID == packageID {
-		return nil
-	}
-	return exit.WithHint(exit.With(fmt.Errorf("version %s is committed with package %s, the files make %s", version, have.PackageID, packageID), exit.Invalid),
-		fmt.Sprintf("raise the version: pivt chaincode upgrade --include %s --version …", name))
 }
 
 func (s *session) installOn(ctx context.Context, p pack, node *network.Node) error {

@@ -104,6 +104,38 @@ func TestSourcePackage(t *testing.T) {
 	}
 }
 
+// Going back must not depend on a package that somebody has long since removed from where it
+// was stored, if the peers still have it.
+func TestFormerPackageOfPeers(t *testing.T) {
+	t.Parallel()
+	two := strings.ReplaceAll(cryptoConfig, "Template: {Count: 1}", "Template: {Count: 2}")
+	w := newWorld(t, two, sourceYAML)
+	w.env.Package = packages("one")
+	w.channels()
+	w.nodes.Stop(w.node("org1--peer1"))
+	if _, err := w.run("install", step.Params{Chaincode: "basic", Org: "Org1"}, "Org1"); exit.CodeOf(err) != exit.TryAgain {
+		t.Fatalf("install while a peer is down: %v", err)
+	}
+	w.nodes.Start(w.node("org1--peer1"))
+
+	w.env.Package = func(context.Context, *network.Chaincode, *network.Org) ([]byte, error) {
+		return nil, errors.New("package absent")
+	}
+	r := w.must("install", step.Params{Chaincode: "basic", Org: "Org1", Wait: time.Minute}, "Org1")
+	if len(r.Changed) != 2 || !strings.Contains(r.Changed[0], "installed on hlf-peer--org1--peer1") {
+		t.Errorf("install from the peer that has it changed %q", r.Changed)
+	}
+
+	// Two packages of one label: which one is meant?
+	next := w.with(two, sourceYAML)
+	next.env.Package = packages("two")
+	next.must("install", step.Params{Chaincode: "basic", Org: "Org1", Wait: time.Minute}, "Org1")
+	if _, err := w.run("install", step.Params{Chaincode: "basic", Org: "Org1", Wait: time.Minute}, "Org1"); exit.CodeOf(err) != exit.Failed ||
+		err.Error() != "package absent" {
+		t.Errorf("install while peers have two packages of the label: %v", err)
+	}
+}
+
 // A package that somebody else made has the label they liked.
 func TestForeignPackage(t *testing.T) {
 	t.Parallel()
