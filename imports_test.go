@@ -45,7 +45,7 @@ func rules() []rule {
 	)
 	return []rule{
 		{"The in-pod program must stay small to pull and quick to start.",
-			[]string{"pkg/step", "pkg/runtime", "pkg/launcher", "pkg/cli/pod", "cmd/pivt-pod"}, []string{helm, argo}},
+			[]string{"pkg/step", "pkg/depot", "pkg/runtime", "pkg/launcher", "pkg/cli/pod", "cmd/pivt-pod"}, []string{helm, argo}},
 		{"Package kube is about Kubernetes alone.", []string{"pkg/kube"}, []string{fabrics, helm, argo}},
 		{"Package fabric is about Fabric alone.", []string{"pkg/fabric", "pkg/configtx"}, []string{k8s, helm, argo}},
 		{"Moving a directory is about files and TLS alone.", []string{"pkg/transfer"}, []string{k8s, fabrics, helm, argo}},
