@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -367,5 +368,47 @@ func TestBuildRefuses(t *testing.T) {
 				t.Errorf("calls %v before the input was checked", calls)
 			}
 		})
+	}
+}
+
+// TestBuildMemory moves 100 MB each way and asks the process what it needed at most.
+func TestBuildMemory(t *testing.T) {
+	t.Parallel()
+	const limit = 64 << 10 // KiB
+	c := runtimetest.New(t, runtimetest.Options{Images: builders(runtimetest.Shell)})
+	s := source(t, "cp -r /chaincode/input/. /chaincode/output/")
+	fillTree(t, s.Dir, 100<<20)
+	var out bytes.Buffer
+	cmd := startProcess(t, c, localPeer(node), s, &out)
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	peak, err := strconv.Atoi(strings.TrimSpace(out.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d KiB at most", peak)
+	if peak > limit {
+		t.Errorf("the process needed %d KiB", peak)
+	}
+}
+
+// fillTree makes sources of a size: large files and many small ones.
+func fillTree(t testing.TB, dir string, size int) {
+	t.Helper()
+	text := bytes.Repeat([]byte("all work and no play\n"), 1+(8<<20)/21)
+	for i := 0; size > 0; i++ {
+		n := min(size, 20<<10)
+		if i%100 == 0 {
+			n = min(size, 8<<20)
+		}
+		size -= n
+		sub := filepath.Join(dir, fmt.Sprintf("pkg%d", i/50))
+		if err := os.MkdirAll(sub, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(sub, fmt.Sprintf("file%d", i)), text[:n], 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -50,13 +51,18 @@ func buildAsProcess(input string) error {
 	if err != nil {
 		return err
 	}
-	return Build(context.Background(), client, in.Peer, in.Source, Options{
-		Output: os.Stdout, Image: pivtImage, Report: func(s string) { fmt.Fprintln(os.Stderr, s) },
+	err = Build(context.Background(), client, in.Peer, in.Source, Options{
+		Output: os.Stderr, Image: pivtImage, Report: func(s string) { fmt.Fprintln(os.Stderr, s) },
 	})
+	if status, e := os.ReadFile("/proc/self/status"); e == nil {
+		_, peak, _ := strings.Cut(string(status), "VmHWM:")
+		fmt.Println(strings.Fields(peak)[0]) // in KiB
+	}
+	return err
 }
 
 // startProcess builds in a process of its own.
-func startProcess(t *testing.T, c *runtimetest.Cluster, p Peer, s Source) *exec.Cmd {
+func startProcess(t *testing.T, c *runtimetest.Cluster, p Peer, s Source, stdout io.Writer) *exec.Cmd {
 	t.Helper()
 	input, err := json.Marshal(processInput{Env: c.Env(), Peer: p, Source: s})
 	if err != nil {
@@ -68,6 +74,7 @@ func startProcess(t *testing.T, c *runtimetest.Cluster, p Peer, s Source) *exec.
 	}
 	cmd := exec.Command(self)
 	cmd.Env = append(os.Environ(), peerProcess+"="+string(input))
+	cmd.Stdout = stdout
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -225,7 +232,7 @@ func TestShareWinnerKilled(t *testing.T) {
 	goOn := make(chan struct{})
 	c := runtimetest.New(t, runtimetest.Options{Images: builders(counting(&count, waitFor(goOn)))})
 	peers := orgPeers(t, c, 3)
-	winner := startProcess(t, c, peers[0], source(t, goodScript))
+	winner := startProcess(t, c, peers[0], source(t, goodScript), nil)
 	old := awaitBuilding(c)
 	followers := []*built{startBuild(t, c, peers[1], source(t, goodScript), Options{}), startBuild(t, c, peers[2], source(t, goodScript), Options{})}
 	awaitFollowers(c, 2)
@@ -258,7 +265,7 @@ func TestSharePeerGone(t *testing.T) {
 	goOn := make(chan struct{})
 	c := runtimetest.New(t, runtimetest.Options{Images: builders(waitFor(goOn))})
 	peers := orgPeers(t, c, 2)
-	winner := startProcess(t, c, peers[0], source(t, goodScript))
+	winner := startProcess(t, c, peers[0], source(t, goodScript), nil)
 	awaitBuilding(c)
 	follower := startBuild(t, c, peers[1], source(t, goodScript), Options{})
 	awaitFollowers(c, 1)
@@ -304,7 +311,7 @@ func TestShareFollowerKilled(t *testing.T) {
 	peers := orgPeers(t, c, 2)
 	winner := startBuild(t, c, peers[0], source(t, goodScript), Options{})
 	awaitBuilding(c)
-	follower := startProcess(t, c, peers[1], source(t, goodScript))
+	follower := startProcess(t, c, peers[1], source(t, goodScript), nil)
 	awaitFollowers(c, 1)
 	_ = follower.Process.Kill()
 	_ = follower.Wait()
@@ -400,7 +407,7 @@ func TestShareLeftover(t *testing.T) {
 	goOn := make(chan struct{})
 	c := runtimetest.New(t, runtimetest.Options{Images: builders(waitFor(goOn))})
 	p := orgPeers(t, c, 1)[0]
-	dead := startProcess(t, c, p, source(t, goodScript))
+	dead := startProcess(t, c, p, source(t, goodScript), nil)
 	awaitBuilding(c)
 	_ = dead.Process.Kill()
 	_ = dead.Wait()

@@ -163,41 +163,64 @@ func (s *Server) giveInput(w http.ResponseWriter, in *input) {
 		http.Error(w, "the token is spent", http.StatusGone)
 		return
 	}
-	if err := sendTree(p.writer(w), w, in.dir); err != nil {
+	begun := time.Now()
+	n, err := sendTree(p.writer(w), w, in.dir)
+	if err != nil {
 		s.report(fmt.Sprintf("sending %s broke off: %v", filepath.Base(in.dir), err))
 		panic(http.ErrAbortHandler)
 	}
+	s.report("sent " + amount(n, time.Since(begun)))
+}
+
+// amount is for people: "12.3 MB in 0.42 s".
+func amount(n int64, took time.Duration) string {
+	return fmt.Sprintf("%.1f MB in %.2f s", float64(n)/1e6, took.Seconds())
 }
 
 // sendTree writes a tree as the answer to a request. An error is one of the connection;
 // those of the tree go to the other end.
-func sendTree(to io.Writer, w http.ResponseWriter, dir string) error {
+func sendTree(to io.Writer, w http.ResponseWriter, dir string) (int64, error) {
 	w.Header().Set("Content-Type", "application/x-tar")
 	w.Header().Set("Trailer", trailerSum+", "+trailerError)
 	watched := &failing{w: to}
 	sum, err := Pack(watched, dir)
 	switch {
 	case watched.err != nil:
-		return watched.err
+		return watched.n, watched.err
 	case err != nil:
 		w.Header().Set(trailerError, oneLine(err))
 	default:
 		w.Header().Set(trailerSum, sum)
 	}
-	return nil
+	return watched.n, nil
 }
 
-// failing remembers that writing failed, to tell from a failure to read what to write.
+// failing counts what was written, and remembers that writing failed, to tell from a failure
+// to read what to write.
 type failing struct {
 	w   io.Writer
+	n   int64
 	err error
 }
 
 func (f *failing) Write(b []byte) (int, error) {
 	n, err := f.w.Write(b)
+	f.n += int64(n)
 	if err != nil {
 		f.err = err
 	}
+	return n, err
+}
+
+// counting counts what was read.
+type counting struct {
+	r io.Reader
+	n int64
+}
+
+func (c *counting) Read(b []byte) (int, error) {
+	n, err := c.r.Read(b)
+	c.n += int64(n)
 	return n, err
 }
 
@@ -229,7 +252,8 @@ func (s *Server) takeOutput(w http.ResponseWriter, r *http.Request, out *output)
 		return nil
 	}
 	var sum string
-	err := receive(p.reader(r.Body), parentOf(out.dir), out.limits, func() string {
+	begun, body := time.Now(), &counting{r: p.reader(r.Body)}
+	err := receive(body, parentOf(out.dir), out.limits, func() string {
 		sum = r.Trailer.Get(trailerSum)
 		return sum
 	}, become(out.dir))
@@ -241,6 +265,9 @@ func (s *Server) takeOutput(w http.ResponseWriter, r *http.Request, out *output)
 		s.report(fmt.Sprintf("taking %s broke off: %v", filepath.Base(out.dir), err))
 		http.Error(w, "broken", http.StatusBadRequest)
 		return
+	}
+	if err == nil {
+		s.report("received " + amount(body.n, time.Since(begun)))
 	}
 	s.mu.Lock()
 	out.ended, out.sum, out.why = true, sum, err

@@ -253,7 +253,7 @@ func (s *Sharing) answer(w http.ResponseWriter, r *http.Request, f *follower) {
 	}
 	p := watchServer(w)
 	defer p.stop()
-	if err := sendTree(p.writer(w), w, dir); err != nil {
+	if _, err := sendTree(p.writer(w), w, dir); err != nil {
 		panic(http.ErrAbortHandler)
 	}
 }

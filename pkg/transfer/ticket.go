@@ -37,7 +37,7 @@ type Options struct {
 	FirstPort, LastPort int
 	// Rand makes tokens and picks ports; nil means crypto/rand.
 	Rand io.Reader
-	// Report gets one sentence per transfer that broke off and may be repeated.
+	// Report gets one sentence per transfer, also of those that broke off and may be repeated.
 	Report func(string)
 }
 
