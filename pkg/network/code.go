@@ -180,7 +180,7 @@ func (l *loader) checkImage(n *node, who, image string) {
 		l.errorf(n, "%s: image %s is not an image's name; write NAME@sha256:DIGEST", who, show(image))
 	case !pinned:
 		l.errorf(n, "%s: image %s has no digest, so its peers could run different code; write %s@sha256:DIGEST", who, show(image), name)
-	case tag != "":
+	case tag != "" && digest.MatchString(sum):
 		l.errorf(n, "%s: image %s has a tag and a digest, and only the digest counts; write %s@%s", who, show(image), name, sum)
 	case !digest.MatchString(sum):
 		l.errorf(n, "%s: image %s: the digest must be sha256: and 64 lower-case hexadecimal digits", who, show(image))
@@ -206,7 +206,7 @@ func (l *loader) checkPackage(n *node, who, ref string) {
 		l.errorf(n, "%s: package %s does not name a registry and a repository; write oci://HOST/NAME@sha256:DIGEST", who, show(ref))
 	case !pinned:
 		l.errorf(n, "%s: package %s has no digest, so organisations could install different code; write %s%s@sha256:DIGEST", who, show(ref), ociScheme, name)
-	case tag != "":
+	case tag != "" && digest.MatchString(sum):
 		l.errorf(n, "%s: package %s has a tag and a digest, and only the digest counts; write %s%s@%s", who, show(ref), ociScheme, name, sum)
 	case !digest.MatchString(sum):
 		l.errorf(n, "%s: package %s: the digest must be sha256: and 64 lower-case hexadecimal digits", who, show(ref))

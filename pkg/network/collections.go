@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // collectionName is Fabric's rule (core/chaincode/lifecycle/scc.go).
@@ -57,6 +58,9 @@ func (l *loader) collectionItems(o *node, who string) []*node {
 	case start == "":
 		l.errorf(n, "%s: collections is empty; list them, name a file that does, or leave the key out", who)
 		return nil
+	case !isList(start) && !oneLine(n.text):
+		l.errorf(n, "%s: collections %s is neither a list nor the name of a file", who, show(n.text))
+		return nil
 	case !isList(start):
 		l.errorf(n, "%s: collections %s is a file, and it has not been read: only pivt reads files; with helm, add --set-file %s=%s, or write the list here",
 			who, show(n.text), n.path(), n.text)
@@ -79,6 +83,11 @@ func (l *loader) collectionItems(o *node, who string) []*node {
 // isList tells the text of a list, in JSON or YAML, from the name of a file.
 func isList(text string) bool {
 	return strings.HasPrefix(text, "[") || strings.HasPrefix(text, "- ") || strings.HasPrefix(text, "#") || strings.HasPrefix(text, "---")
+}
+
+// oneLine tells what may be a name from text over several lines.
+func oneLine(text string) bool {
+	return !strings.ContainsFunc(text, func(c rune) bool { return unicode.IsControl(c) || c == '\u2028' || c == '\u2029' })
 }
 
 // collectionList parses JSON, as Fabric's tools have it, or YAML.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path"
 	"reflect"
+	"strings"
 
 	"pivt.io/pivt/pkg/exit"
 )
@@ -50,7 +51,7 @@ func Inline(sources []Source, set []string, read func(base, name string) ([]byte
 func collectionFiles(root *node) []*node {
 	var some []*node
 	look := func(o *node) {
-		if n := o.get("collections"); n != nil && n.kind == text && n.line > 0 && n.text != "" && !isList(n.text) {
+		if n := o.get("collections"); n != nil && n.kind == text && n.line > 0 && strings.TrimSpace(n.text) != "" && !isList(strings.TrimSpace(n.text)) && oneLine(n.text) {
 			some = append(some, n)
 		}
 	}

@@ -101,7 +101,16 @@ func newReport(sources []*source) *report {
 	return r
 }
 
-func (r *report) add(p Problem) { r.problems = append(r.problems, p) }
+// add collects a problem. A message is one line, whatever the names in it are made of.
+func (r *report) add(p Problem) {
+	p.Message = strings.Map(func(c rune) rune {
+		if !oneLine(string(c)) {
+			return ' '
+		}
+		return c
+	}, p.Message)
+	r.problems = append(r.problems, p)
+}
 
 // sorted gives the problems in file order, without repeats: two rules may find the same
 // mistake, and an anchor is read once per alias.
