@@ -359,11 +359,10 @@ func TestUnpackTruncated(t *testing.T) {
 
 // FuzzUnpack: whatever comes, nothing gets out and nothing stays that must not.
 func FuzzUnpack(f *testing.F) {
-	var good bytes.Buffer
-	if _, err := Pack(&good, plant(f)); err != nil {
-		f.Fatal(err)
-	}
-	f.Add(good.Bytes())
+	// Small ones: the fuzzer looks longest at what it can make no smaller.
+	f.Add(archive(f, tar.Header{Typeflag: tar.TypeDir, Name: "d/"}, tar.Header{Name: "d/x", Mode: 0o755},
+		tar.Header{Typeflag: tar.TypeSymlink, Name: "d/l", Linkname: "../d/x"}))
+	f.Add(archive(f, tar.Header{Name: strings.Repeat("n", 200), PAXRecords: map[string]string{"VENDOR.x": "y"}}))
 	f.Add(archive(f, tar.Header{Typeflag: tar.TypeSymlink, Name: "l", Linkname: ".."}, tar.Header{Name: "l/x"}))
 	f.Add(archive(f, tar.Header{Typeflag: tar.TypeDir, Name: "d/"}, tar.Header{Typeflag: tar.TypeLink, Name: "d/y", Linkname: "../../x"}))
 	f.Add(archive(f, tar.Header{Name: "../x", Mode: 0o7777}))
