@@ -46,7 +46,7 @@ type buildNames struct {
 // neither the ticket nor the way back; what it leaves is read by the next one, when it can
 // change nothing any more.
 func buildPod(p *Peer, s *Source, n buildNames, o *Options) *corev1.Pod {
-	notes := map[string]string{annotationHash: s.Hash, annotationLauncher: o.Process.String()}
+	notes := map[string]string{annotationHash: s.Hash, annotationLauncher: o.Process.String(), annotationVoice: buildName}
 	if n.result != "" {
 		notes[annotationResult] = n.result
 	}

@@ -27,9 +27,10 @@ const (
 
 	annotationID       = "pivt.io/chaincode-id"
 	annotationMSPID    = "pivt.io/mspid"
-	annotationLauncher = "pivt.io/launcher" // the process that made it, see Process
-	annotationHash     = "pivt.io/source"   // of a build: all of Source.Hash
-	annotationResult   = "pivt.io/result"   // of a build: host:port where other peers get its output
+	annotationLauncher = "pivt.io/launcher"                        // the process that made it, see Process
+	annotationHash     = "pivt.io/source"                          // of a build: all of Source.Hash
+	annotationVoice    = "kubectl.kubernetes.io/default-container" // whose log people mean
+	annotationResult   = "pivt.io/result"                          // of a build: host:port where other peers get its output
 )
 
 // Containers, by whose names templates can reach them.
@@ -154,7 +155,9 @@ func addProgram(out *corev1.Pod, p *Program, image string) {
 		corev1.VolumeMount{Name: "code", MountPath: p.Path, ReadOnly: true},
 		corev1.VolumeMount{Name: "ready", MountPath: ready, ReadOnly: true},
 	)
-	out.Spec.Containers = append(out.Spec.Containers, fetch)
+	// Kubelets start containers one after the other: the code travels while the second starts.
+	out.Spec.Containers = []corev1.Container{fetch, *main}
+	out.Annotations[annotationVoice] = containerName
 	out.Spec.Volumes = append(out.Spec.Volumes,
 		scratch("code", codeSize), scratch("ready", "1Mi"), secretVolume("ticket", out.Name, ticketFile))
 }

@@ -444,3 +444,58 @@ func TestShareForeignPod(t *testing.T) {
 		t.Errorf("beside the output: %v, %v", left, err)
 	}
 }
+
+// TestBuildKilled: SIGKILL in each step of a build. The next build of the peer, which is of
+// something else, removes what is left, and its own is not in the way.
+func TestBuildKilled(t *testing.T) {
+	t.Parallel()
+	stuck := func(what string) func(in runtimetest.Container) bool {
+		return func(in runtimetest.Container) bool { return in.Name == what }
+	}
+	cases := map[string]struct {
+		reason string
+		stuck  func(runtimetest.Container) bool
+	}{
+		"Fetch":  {"The pod would ask for its input for minutes.", stuck(fetchName)},
+		"Build":  {"The build would go on for nobody.", stuck(buildName)},
+		"Return": {"The output would have nowhere to go.", stuck(returnName)},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			reached, free := make(chan struct{}, 1), atomic.Bool{}
+			held := func(p runtimetest.Program) runtimetest.Program {
+				return func(ctx context.Context, in runtimetest.Container) int {
+					if tc.stuck(in) && !free.Load() {
+						reached <- struct{}{}
+						<-ctx.Done()
+						return 143
+					}
+					return p(ctx, in)
+				}
+			}
+			c := runtimetest.New(t, runtimetest.Options{Images: map[string]runtimetest.Program{
+				builderImage: held(runtimetest.Shell), pivtImage: held(runtimetest.Pivt),
+			}})
+			p := orgPeers(t, c, 1)[0]
+			cmd := startProcess(t, c, p, source(t, goodScript), nil)
+			select {
+			case <-reached:
+			case <-time.After(20 * time.Second):
+				t.Fatal("the build does not get there")
+			}
+			if err := cmd.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			_ = cmd.Wait()
+			free.Store(true)
+			next := source(t, goodScript)
+			next.Hash = strings.Repeat("ab", 32)
+			b := startBuild(t, c, p, next, Options{})
+			if err := b.wait(); err != nil {
+				t.Fatalf("%s\n%v\n%s", tc.reason, err, b.story())
+			}
+			awaitEmpty(t, c)
+		})
+	}
+}
