@@ -44,6 +44,9 @@ func Pins(ctx context.Context, a *Access, chaincodes []*network.Chaincode) *Pinn
 	}
 	ctx, cancel := context.WithTimeout(ctx, pinTimeout)
 	defer cancel()
+	if _, err := a.Kube.ServerVersion(ctx); err != nil {
+		return &Pinned{Unasked: chaincodes} // others will wait for a cluster that is away
+	}
 	state, err := a.Kube.Workloads(ctx, "app.kubernetes.io/part-of="+network.Release)
 	if err != nil {
 		return &Pinned{Unasked: chaincodes}

@@ -91,7 +91,11 @@ func (g *globals) writePackages(ctx context.Context, s *State, ccs []*network.Ch
 			return err
 		}
 		for _, m := range made {
-			name := cc.Label()
+			id, err := chaincode.ID(m.pkg)
+			if err != nil {
+				return fmt.Errorf("chaincode %q: %w", cc.Name, err)
+			}
+			name := chaincode.Label(id) // of a package that somebody else made it is theirs
 			if m.org != "" {
 				name += "." + network.Label(m.org)
 			}
@@ -99,7 +103,7 @@ func (g *globals) writePackages(ctx context.Context, s *State, ccs []*network.Ch
 			if err := os.WriteFile(s.path(file), m.pkg, 0o644); err != nil {
 				return fmt.Errorf("writing %s: %w", file, pathless(err))
 			}
-			written = append(written, packageFile{Chaincode: cc.Name, Label: cc.Label(), ID: chaincode.PackageID(cc.Label(), m.pkg), Org: m.org, File: file, Bytes: len(m.pkg)})
+			written = append(written, packageFile{Chaincode: cc.Name, Label: chaincode.Label(id), ID: id, Org: m.org, File: file, Bytes: len(m.pkg)})
 		}
 	}
 	if done, err := g.structured(s.Stdout, "PackageList", written); done || err != nil {
@@ -227,7 +231,11 @@ func (g *globals) pushTo(ctx context.Context, s *State, names []string, to strin
 	if len(made) != 1 {
 		return usageErrorf("chaincode %q has a server of its own in each organisation, so there is no one package", cc.Name)
 	}
-	step := newReporter(s, g).Start("package " + cc.Label())
+	id, err := chaincode.ID(made[0].pkg)
+	if err != nil {
+		return fmt.Errorf("chaincode %q: %w", cc.Name, err)
+	}
+	step := newReporter(s, g).Start("package " + chaincode.Label(id))
 	step.Update("pushing to " + to)
 	ref, err := depot.Push(ctx, tagged(to, cc.Version), made[0].pkg, authn.DefaultKeychain)
 	if err != nil {
@@ -235,7 +243,7 @@ func (g *globals) pushTo(ctx context.Context, s *State, names []string, to strin
 		return err
 	}
 	step.Done("pushed to " + to)
-	pushed := packageFile{Chaincode: cc.Name, Label: cc.Label(), ID: chaincode.PackageID(cc.Label(), made[0].pkg), Ref: ref, Bytes: len(made[0].pkg)}
+	pushed := packageFile{Chaincode: cc.Name, Label: chaincode.Label(id), ID: id, Ref: ref, Bytes: len(made[0].pkg)}
 	if done, err := g.structured(s.Stdout, "PackageList", []packageFile{pushed}); done || err != nil {
 		return err
 	}
