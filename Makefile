@@ -39,9 +39,13 @@ e2e: build ## Tests on real nodes and on the dev cluster, which must be up
 bench: ## Time and size of rendering, as in the README
 	go test -run '^$$' -bench . -benchmem ./pkg/chart
 
-fuzz: ## Ten minutes for each loader
-	go test -run '^$$' -fuzz '^FuzzLoadCrypto$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 20x ./pkg/network
-	go test -run '^$$' -fuzz '^FuzzLoadNetwork$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 20x ./pkg/network
+fuzz: ## Ten minutes (FUZZTIME) for each fuzz target
+	@for file in $$(grep -lr '^func Fuzz' --include='*_test.go' pkg | sort); do \
+	  for target in $$(sed -n 's/^func \(Fuzz[A-Za-z]*\)(.*/\1/p' $$file); do \
+	    echo "$$file: $$target"; \
+	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x ./$$(dirname $$file); \
+	  done; \
+	done
 
 lint: ## gofmt and go vet
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
