@@ -3,6 +3,8 @@
 const assert = require('node:assert/strict');
 const { describe, it } = require('node:test');
 
+const { JSONSerializer } = require('fabric-contract-api');
+
 const { AssetContract, contracts } = require('..');
 
 // A peer's world state as far as the contract sees it: writes are kept only when the
@@ -48,6 +50,13 @@ describe('AssetContract', () => {
         assert.equal(await ledger.call('AssetExists', 'b'), true);
         assert.equal(await ledger.call('AssetExists', 'c'), false);
         assert.deepEqual((await ledger.call('GetAllAssets')).map((asset) => asset.ID), ['a', 'b']);
+    });
+
+    it('answers in JSON that the peer can pass on', async () => {
+        const ledger = new Ledger();
+        await ledger.call('CreateAsset', 'a', 'Aylin', '7');
+        const answer = new JSONSerializer().toBuffer(await ledger.call('GetAllAssets'));
+        assert.equal(answer.toString(), '[{"ID":"a","Owner":"Aylin","Value":7}]');
     });
 
     it('writes the same bytes as the sample in Go', async () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
-import type { Context } from 'fabric-contract-api';
+import { Context, JSONSerializer } from 'fabric-contract-api';
 
 import { AssetContract, contracts } from '.';
 
@@ -46,6 +46,13 @@ describe('AssetContract', () => {
         assert.equal(await ledger.run((c, ctx) => c.AssetExists(ctx, 'c')), false);
         const all = await ledger.run((c, ctx) => c.GetAllAssets(ctx));
         assert.deepEqual(all.map((asset) => asset.ID), ['a', 'b']);
+    });
+
+    it('answers in JSON that the peer can pass on', async () => {
+        const ledger = new Ledger();
+        await ledger.create('a', 'Aylin', 7);
+        const answer = new JSONSerializer().toBuffer(await ledger.run((c, ctx) => c.GetAllAssets(ctx)), {});
+        assert.equal(answer.toString(), '[{"ID":"a","Owner":"Aylin","Value":7}]');
     });
 
     it('writes the same bytes as the sample in Go', async () => {
