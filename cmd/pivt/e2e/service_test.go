@@ -293,8 +293,19 @@ func (s *site) knock(pod, service string, roots []byte, cert *tls.Certificate) e
 // assertSurvivesLostServer deletes every server of Org1, and so the one its peer is connected to.
 func (s *site) assertSurvivesLostServer(g *gateway) {
 	s.t.Helper()
-	s.endServers(s.pods("app.kubernetes.io/component=chaincode-server,pivt.io/org=org1"))
+	const selector = "app.kubernetes.io/component=chaincode-server,pivt.io/org=org1"
+	lost := s.pods(selector)
+	s.endServers(lost)
 	began, want := time.Now(), s.packageID("notes", "Org1")
+	s.eventually("new servers of Org1", func() (bool, error) {
+		fresh := 0
+		for name, p := range s.pods(selector) {
+			if _, old := lost[name]; !old && len(p.Status.ContainerStatuses) > 0 && p.Status.ContainerStatuses[0].Ready {
+				fresh++
+			}
+		}
+		return fresh == len(lost), nil
+	})
 	s.eventually("Org1 reads from a new server", func() (bool, error) {
 		got, err := g.evaluate("mychannel", "notes", "ServedAs") // Org2's server would do, and answers otherwise
 		return got == want, err
