@@ -100,6 +100,17 @@ func works(pod *corev1.Pod, main string) bool {
 	return ok && s.Running != nil
 }
 
+// speaks reports whether a container has a log. A chaincode can have begun to work before its
+// kubelet has seen the end of the container that fetched its code.
+func speaks(pod *corev1.Pod, name string) bool {
+	for _, statuses := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
+		if s, ok := containerState(statuses, name); ok && (s.Running != nil || s.Terminated != nil) {
+			return true
+		}
+	}
+	return false
+}
+
 // helperError says which of the containers around the main one has failed, if one has.
 func helperError(pod *corev1.Pod) error {
 	for _, h := range []struct {

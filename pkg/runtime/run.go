@@ -151,7 +151,7 @@ func (r *job) supervise(ctx context.Context, made *corev1.Pod, logs *logs) error
 				return &EndedError{Text: fmt.Sprintf("pod %s was deleted by someone else", r.name), Deleted: true}
 			}
 			s := look(now, r.main, r.o.Patience)
-			if s.stage != starting {
+			if s.stage == ended || speaks(now, r.voice) {
 				logs.begin()
 			}
 			if s.stage == ended {
