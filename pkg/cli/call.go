@@ -67,6 +67,8 @@ Exit status: 0 committed; 1 failed; 2 wrong usage or files.`
 	f.StringVar(&o.org, "org", "", "organisation that calls (default the channel's first)")
 	f.BoolVar(&o.admin, "admin", false, "sign as the organisation's admin")
 	f.DurationVar(&o.timeout, "timeout", time.Minute, "how long to wait")
+	completeFlag(c, s, g, "channel", channelNames)
+	completeFlag(c, s, g, "org", peerOrgNames)
 	return c
 }
 

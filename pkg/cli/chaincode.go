@@ -42,5 +42,6 @@ Exit status: 0 done or nothing to do; 1 failed; 2 wrong usage or files; 4 timed 
 	}
 	o.addFlags(c.Flags())
 	c.Flags().StringSliceVar(&include, "include", nil, "only these chaincodes; the same as naming them")
+	completeFlag(c, s, g, "include", chaincodeNames)
 	return c
 }

@@ -24,6 +24,17 @@ func completeNames(s *State, g *globals, names func(*network.Network) []string) 
 	}
 }
 
+// completeFlag completes the value of a command's own flag with names of the files.
+func completeFlag(c *cobra.Command, s *State, g *globals, flag string, names func(*network.Network) []string) {
+	all := completeNames(s, g, names)
+	err := c.RegisterFlagCompletionFunc(flag, func(c *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+		return all(c, nil, typed)
+	})
+	if err != nil {
+		panic("unreachable: the flag was added before: " + err.Error())
+	}
+}
+
 // completeGlobals completes the values of flags that every command has.
 func completeGlobals(root *cobra.Command, g *globals) {
 	complete := func(flag string, f cobra.CompletionFunc) {

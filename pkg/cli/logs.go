@@ -76,6 +76,7 @@ Exit status: 0 done; 1 failed; 2 wrong usage or files; 3 no pod of the chaincode
 	f.BoolVarP(&o.follow, "follow", "f", false, "go on with what comes, over relaunches, until interrupted")
 	f.StringVar(&o.org, "org", "", "only of this organisation's peers")
 	f.Int64Var(&o.tail, "tail", -1, "so many lines from the end of each log; -1 for all")
+	completeFlag(c, s, g, "org", peerOrgNames)
 	return c
 }
 

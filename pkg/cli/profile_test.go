@@ -114,3 +114,33 @@ func TestNetworkNoun(t *testing.T) {
 		t.Errorf("pivt network instal: exit %d, %s", validated.code, validated.stderr)
 	}
 }
+
+// TestCompletion completes what the files know, without a cluster.
+func TestCompletion(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if got := run(t, dir, nil, "init"); got.code != exit.OK {
+		t.Fatal(got.stderr)
+	}
+	for line, want := range map[string]string{
+		"profile ":                         "Org1\nOrg2\n",
+		"chaincode logs ":                  "basic\n",
+		"chaincode logs basic --org ":      "Org1\nOrg2\n",
+		"chaincode upgrade --include ":     "basic\n",
+		"chaincode upgrade --dry-run ":     "none\nclient\nserver\n",
+		"chaincode install --include ":     "basic\n",
+		"chaincode query basic --channel ": "mychannel\n",
+		"profile Org1 --example ":          "go\n",
+		"network render ":                  "channel-flow\nchaincode-flow\nhlf-kube\nsecrets\n",
+	} {
+		got := run(t, dir, nil, append([]string{"__complete"}, strings.Split(line, " ")...)...)
+		names, _, _ := strings.Cut(got.stdout, ":")
+		sorted := strings.Split(strings.TrimSpace(names), "\n")
+		wanted := strings.Split(strings.TrimSpace(want), "\n")
+		slices.Sort(sorted)
+		slices.Sort(wanted)
+		if !slices.Equal(sorted, wanted) {
+			t.Errorf("pivt %s<TAB>: %q, want %q", line, names, want)
+		}
+	}
+}

@@ -47,6 +47,9 @@ Exit status: 0 done; 1 failed; 2 wrong usage or files, nothing to go back to, or
 		Args:              args(cobra.ExactArgs(1)),
 		ValidArgsFunction: completeNames(s, g, chaincodeNames),
 		RunE: func(c *cobra.Command, a []string) error {
+			if o.dryRun == dryRunClient {
+				return usageErrorf("--dry-run=client: what a chaincode was before only the peers know; use --dry-run=server")
+			}
 			access, err := g.access(s)
 			if err != nil {
 				return err
@@ -71,11 +74,8 @@ type rollback struct {
 
 func (o *rollbackOptions) run(c *cobra.Command, s *State, g *globals, a *check.Access, name string) error {
 	cc := a.Network.Chaincode(name)
-	switch {
-	case cc == nil:
+	if cc == nil {
 		return usageErrorf("chaincode %q is not in the files; known: %s", name, strings.Join(chaincodeNames(a.Network), ", "))
-	case o.dryRun == dryRunClient:
-		return usageErrorf("--dry-run=client: what a chaincode was before only the peers know; use --dry-run=server")
 	}
 	ctx, cancel := withTimeout(c.Context(), o.timeout)
 	defer cancel()

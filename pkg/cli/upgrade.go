@@ -87,6 +87,7 @@ Exit status: 0 done or nothing to do; 1 failed; 2 wrong usage or files, nothing 
 	f.StringVar(&o.image, "image", "", "the new image of one chaincode, NAME@sha256:DIGEST")
 	o.dryRun.addFlag(c)
 	o.addFlags(f)
+	completeFlag(c, s, g, "include", chaincodeNames)
 	return c
 }
 
