@@ -23,7 +23,6 @@ func launcherChanges() []change {
 		{value: key + "build.caCertificates", to: "PEM", at: build + "ca", want: "PEM"},
 		{value: key + "build.extraEnv", to: "[{name: GOFLAGS, value: -v}]", at: build + "env[name=GOFLAGS].value", want: "-v"},
 		{value: key + "build.timeout", to: "3m", at: build + "timeout", want: "3m"},
-		{value: key + "build.timeout", to: "3m", at: main + "env[name=CORE_CHAINCODE_INSTALLTIMEOUT].value", want: "3m"},
 		{value: key + "build.maxBytes", to: "30000000000", at: build + "maxBytes", want: "30000000000"},
 		{value: key + "build.pod", to: "{spec: {nodeSelector: {disk: ssd}}}", at: build + "pod.spec.nodeSelector.disk", want: "ssd"},
 		{value: key + "pod", to: "{spec: {priorityClassName: high}}", at: file + "chaincode.pod.spec.priorityClassName", want: "high"},

@@ -20,6 +20,8 @@ const (
 	faultyImage    = "docker.io/pivt/faulty:1.0"
 	// nobodyUser is a number because Kubernetes can check runAsNonRoot against nothing else.
 	nobodyUser = "65532:65532"
+	// caBundle is what the machine trusts: install steps fetch packages from registries.
+	caBundle = "/etc/ssl/certs/ca-certificates.crt"
 	// chaincodeToolchain is fixed: the digest of the chaincode image is written into the default network.yaml.
 	chaincodeToolchain = "go1.26.8"
 )
@@ -45,17 +47,18 @@ func (c *Cluster) projectImages(ctx context.Context, project Project) ([]image.S
 	type program struct {
 		name, dir, inImage string
 		env                []string
+		files              []image.File
 	}
 	const chaincode = "/usr/local/bin/chaincode"
 	pinned := []string{"GOTOOLCHAIN=" + chaincodeToolchain, "GOEXPERIMENT="}
 	programs := []program{
-		{pivtImage, "cmd/pivt-pod", "/usr/local/bin/pivt", nil},
-		{chaincodeImage, "samples/chaincode/basic", chaincode, pinned},
+		{pivtImage, "cmd/pivt-pod", "/usr/local/bin/pivt", nil, []image.File{{Path: caBundle, Source: caBundle}}},
+		{chaincodeImage, "samples/chaincode/basic", chaincode, pinned, nil},
 	}
 	if project.Builders { // what only tests run
 		programs = append(programs,
-			program{serverImage, "samples/chaincode/server", chaincode, pinned},
-			program{faultyImage, "cmd/pivt/e2e/testdata/faulty", chaincode, pinned})
+			program{serverImage, "samples/chaincode/server", chaincode, pinned, nil},
+			program{faultyImage, "cmd/pivt/e2e/testdata/faulty", chaincode, pinned, nil})
 	}
 	for _, p := range programs {
 		binary, err := c.compile(ctx, filepath.Join(dir, p.dir), ".", p.env...)
@@ -65,7 +68,7 @@ func (c *Cluster) projectImages(ctx context.Context, project Project) ([]image.S
 		}
 		specs = append(specs, image.Spec{
 			Names: []string{p.name}, Entrypoint: []string{p.inImage}, User: nobodyUser, Env: []string{pathEnv},
-			Files: append(accounts(), image.File{Path: p.inImage, Mode: 0o755, Data: binary}),
+			Files: append(p.files, append(accounts(), image.File{Path: p.inImage, Mode: 0o755, Data: binary})...),
 		})
 	}
 	done()
