@@ -170,7 +170,11 @@ func TestRollback(t *testing.T) {
 		},
 		"PolicyStays": {
 			"A policy that was changed with the version goes back in the channel; that the file does not is told.",
-			func(w *live) { w.change(`"1.0"`, `"2.0"`); w.change("OR('Org1MSP.peer'", "AND('Org1MSP.peer'"); w.update() },
+			func(w *live) {
+				w.change(`"1.0"`, `"2.0"`)
+				w.change("OR('Org1MSP.peer'", "AND('Org1MSP.peer'")
+				w.update()
+			},
 			[]string{"--yes"}, exit.OK, [2]string{`"1.0"`, `"2.0"`},
 			"", "network.yaml still asks for endorsement policy AND('Org1MSP.peer','Org2MSP.peer') instead of OR('Org1MSP.peer','Org2MSP.peer') on channel common",
 		},
