@@ -59,8 +59,9 @@ func (r *job) createPod(ctx context.Context, swept bool) (made *corev1.Pod, err 
 				made, err = nil, &takenError{made}
 			}
 		case swept && apierrors.IsForbidden(err) && strings.Contains(err.Error(), "exceeded quota"):
-			// The pods just deleted still count. They are gone in moments.
+			// The pods just deleted still count, and so do earlier launches. They are gone in moments.
 			swept = false
+			r.dismissFormer(ctx)
 			r.awaitSwept(ctx)
 			made, err = r.pods.Create(ctx, r.want, metav1.CreateOptions{})
 		}

@@ -40,7 +40,8 @@ func (r *job) follow(ctx context.Context, made *corev1.Pod) <-chan *corev1.Pod {
 				wait, silent = pause{}, false
 				continue
 			}
-			if !silent && away(err) {
+			// A version that is too old is only to be asked for anew.
+			if !silent && !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) {
 				r.report("watching pod %s: %v; the %s goes on, trying again", r.name, err, r.noun)
 				silent = true
 			}

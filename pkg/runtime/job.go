@@ -36,6 +36,8 @@ type job struct {
 	want  *corev1.Pod       // the pod to make
 	data  map[string][]byte // of its Secret; none at all means no Secret
 	hosts transfer.Options  // where transfers listen
+
+	former []corev1.Pod // earlier launches of the chaincode, see retire
 }
 
 func newJob(client typed.CoreV1Interface, p Peer, o Options) *job {
@@ -85,7 +87,7 @@ type Options struct {
 	// Rand makes the suffix of names; nil means crypto/rand.
 	Rand io.Reader
 
-	silence time.Duration // see the constant; shorter in tests
+	silence, formerTime time.Duration // see the constants; shorter in tests
 }
 
 func (o Options) withDefaults() Options {
@@ -109,6 +111,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.silence == 0 {
 		o.silence = silence
+	}
+	if o.formerTime == 0 {
+		o.formerTime = formerTime
 	}
 	if o.Rand == nil {
 		o.Rand = rand.Reader

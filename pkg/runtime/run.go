@@ -73,12 +73,14 @@ func (r *run) run(ctx context.Context) error {
 	made, err := r.create(ctx, swept)
 	if err != nil || ctx.Err() != nil {
 		left := r.cleanUp()
+		r.retire()() // nobody else will, and the peer may not ask again
 		if ctx.Err() != nil {
 			return left
 		}
 		return err
 	}
 	r.report("pod %s created from %s", r.name, r.chaincode.Image)
+	retireNow := r.retire()
 	logs, ended := r.watchOver(ctx, made)
 	err = <-ended
 	if ctx.Err() == nil {
@@ -88,7 +90,10 @@ func (r *run) run(ctx context.Context) error {
 		r.report("asked to stop; deleting pod %s", r.name)
 		err = nil
 	}
+	retired := make(chan struct{})
+	go func() { defer close(retired); retireNow() }()
 	left := r.cleanUp()
+	<-retired
 	logs.finish(context.Background(), lastWords)
 	if err != nil {
 		return err

@@ -9,11 +9,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// sweep deletes this peer's pods that have no future, and reports whether there were any:
-// earlier ones of the same package, since the peer would not launch it again while one is
-// connected, and those of processes that are gone, since nobody else will. The Secrets
-// follow their pods. It is best effort: a leftover harms less than a chaincode that does
-// not start.
+// sweep deletes this peer's pods that have no future: those of processes that are gone, since
+// nobody else will. It notes earlier launches of the same chaincode, see retire, and reports whether
+// there were pods of either kind. The Secrets follow their pods. It is best effort: a leftover
+// harms less than a chaincode that does not start.
 func (r *job) sweep(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
@@ -27,23 +26,68 @@ func (r *job) sweep(ctx context.Context) bool {
 	found := false
 	for i := range old {
 		p := &old[i]
-		why := "an earlier launch of this chaincode"
-		if !r.replaces(p) {
-			if Alive(p.Annotations[annotationLauncher]) {
-				continue
-			}
-			why = "its launcher is gone"
-		}
-		found = true
-		if p.DeletionTimestamp != nil {
+		alive, former := Alive(p.Annotations[annotationLauncher]), r.replaces(p)
+		if alive && !former {
 			continue
 		}
-		r.report("deleting pod %s: %s", p.Name, why)
-		if err := deleted(ctx, func(ctx context.Context) error { return r.deletePod(ctx, p.Name, p.UID) }); err != nil {
-			r.report("deleting pod %s: %v", p.Name, err)
+		found = true
+		switch {
+		case p.DeletionTimestamp != nil:
+		case alive:
+			r.former = append(r.former, *p)
+		default:
+			r.dismiss(ctx, p, "its launcher is gone")
 		}
 	}
 	return found
+}
+
+// formerTime is how long an earlier launch of a chaincode may take to see for itself that its
+// pod has ended, and to say why, once the peer has asked for another.
+const formerTime = 2 * time.Second
+
+// retire deletes what sweep has found of earlier launches of the chaincode whose launchers live:
+// the peer has lost them, so nobody will ever ask them to stop. They get a moment first, since a
+// chaincode that was killed for its memory is known to its launcher only a second later. The
+// returned function waits no longer.
+func (r *job) retire() (now func()) {
+	if len(r.former) == 0 {
+		return func() {}
+	}
+	hurry, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		t := time.NewTimer(r.o.formerTime)
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-hurry:
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), cleanupTime)
+		defer cancel()
+		r.dismissFormer(ctx)
+	}()
+	return func() { close(hurry); <-done }
+}
+
+func (r *job) dismissFormer(ctx context.Context) {
+	for i := range r.former {
+		r.dismiss(ctx, &r.former[i], "an earlier launch of this chaincode")
+	}
+	r.former = nil
+}
+
+func (r *job) dismiss(ctx context.Context, p *corev1.Pod, why string) {
+	err := deleted(ctx, func(ctx context.Context) error {
+		err := r.deletePod(ctx, p.Name, p.UID)
+		if err == nil {
+			r.report("pod %s deleted: %s", p.Name, why)
+		}
+		return err
+	})
+	if err != nil {
+		r.report("deleting pod %s: %v", p.Name, err)
+	}
 }
 
 // replaces reports whether the job takes the place of another pod of its peer. Builds do
