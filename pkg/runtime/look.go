@@ -88,12 +88,12 @@ func look(pod *corev1.Pod, main string, p Patience) sight {
 }
 
 // works reports whether the container that the pod is for has begun: a build, or a chaincode
-// that has its code.
+// and what brings its code, which gives up by itself.
 func works(pod *corev1.Pod, main string) bool {
 	if s, ok := containerState(pod.Status.InitContainerStatuses, buildName); ok {
 		return s.Running != nil || s.Terminated != nil
 	}
-	if s, ok := containerState(pod.Status.ContainerStatuses, fetchName); ok && s.Terminated == nil {
+	if s, ok := containerState(pod.Status.ContainerStatuses, fetchName); ok && s.Terminated == nil && s.Running == nil {
 		return false
 	}
 	s, ok := containerState(pod.Status.ContainerStatuses, main)

@@ -139,10 +139,11 @@ func pod(p *Peer, c *Chaincode, name string, o *Options) *corev1.Pod {
 }
 
 // addProgram lets a container beside the chaincode's fetch its code. An init container
-// would do it before, at the price of the second that a kubelet takes to see its end.
+// would do it before, at the price of the second that a kubelet takes to see its end. It stays
+// when it has done its work: a pod with an ended container is "NotReady" for kubectl and for people.
 func addProgram(out *corev1.Pod, p *Program, image string) {
 	const code, state, ready = "/run/pivt/code", "/run/pivt/state", "/run/pivt"
-	fetch := helper(fetchName, image, "fetch", "--ticket", ticketPath+"/"+ticketFile, "--to", code, "--ready", state+"/ready")
+	fetch := helper(fetchName, image, "fetch", "--ticket", ticketPath+"/"+ticketFile, "--to", code, "--ready", state+"/ready", "--stay")
 	fetch.VolumeMounts = []corev1.VolumeMount{
 		{Name: "ticket", MountPath: ticketPath, ReadOnly: true},
 		{Name: "code", MountPath: code},

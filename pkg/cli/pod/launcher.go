@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -70,14 +71,20 @@ Exit status: 0 all of it is in DIR; 1 it was refused; 4 the time is over.`,
 	t.addFlags(c)
 	to := c.Flags().String("to", "", "directory to fetch into")
 	ready := c.Flags().String("ready", "", "file to make when all has been fetched")
+	stay := c.Flags().Bool("stay", false, "end only when told to; a pod with an ended container counts as not ready")
 	mustHave(c, "ticket", "to")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		return t.run(c.Context(), p, "fetching to "+*to, func(ctx context.Context, ticket transfer.Ticket, l transfer.Limits) error {
+		err := t.run(c.Context(), p, "fetching to "+*to, func(ctx context.Context, ticket transfer.Ticket, l transfer.Limits) error {
 			if err := transfer.Fetch(ctx, ticket, *to, l); err != nil || *ready == "" {
 				return err
 			}
 			return os.WriteFile(*ready, nil, 0o644)
 		})
+		if err == nil && *stay {
+			debug.FreeOSMemory() // there may be many of these, for as long as their chaincodes run
+			<-c.Context().Done()
+		}
+		return err
 	}
 	return c
 }

@@ -1,13 +1,16 @@
 package pod_test
 
 import (
+	"context"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"pivt.io/pivt/pkg/cli/pod"
 	"pivt.io/pivt/pkg/exit"
 	"pivt.io/pivt/pkg/transfer"
 )
@@ -116,5 +119,30 @@ func TestTransferUsage(t *testing.T) {
 		if code, stderr, _ := process(t, "pivt", "launcher", command); code != exit.Invalid || !strings.Contains(stderr, `"ticket"`) {
 			t.Errorf("%s without flags: exit %d, %s", command, code, stderr)
 		}
+	}
+}
+
+// TestFetchStays: the container that has fetched ends when its pod does, and not before.
+func TestFetchStays(t *testing.T) {
+	t.Parallel()
+	s, ticket := serve(t)
+	given := s.Give(t.TempDir())
+	ready := filepath.Join(t.TempDir(), "ready")
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	ended := make(chan exit.Code, 1)
+	go func() {
+		ended <- pod.Main(ctx, pod.Process{Name: "pivt", Env: func(string) string { return "" }, Stderr: io.Discard,
+			Args: []string{"launcher", "fetch", "--ticket", ticket, "--to", t.TempDir(), "--ready", ready, "--stay"}})
+	}()
+	<-given
+	select {
+	case code := <-ended:
+		t.Fatalf("ended with %d while its pod runs", code)
+	case <-time.After(100 * time.Millisecond):
+	}
+	stop()
+	if code := <-ended; code != exit.OK {
+		t.Errorf("exit %d when its pod ends, want 0", code)
 	}
 }

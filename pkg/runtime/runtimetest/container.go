@@ -101,6 +101,7 @@ func pivt(ctx context.Context, c Container) error {
 	flags.SetOutput(c.Output)
 	file := flags.String("ticket", "", "")
 	to, from, ready := flags.String("to", "", ""), flags.String("from", "", ""), flags.String("ready", "", "")
+	stay := flags.Bool("stay", false, "")
 	if err := flags.Parse(c.Args[3:]); err != nil {
 		return err
 	}
@@ -117,7 +118,11 @@ func pivt(ctx context.Context, c Container) error {
 		if err := transfer.Fetch(ctx, ticket, c.Path(*to), transfer.DefaultLimits()); err != nil || *ready == "" {
 			return err
 		}
-		return os.WriteFile(c.Path(*ready), nil, 0o600)
+		if err := os.WriteFile(c.Path(*ready), nil, 0o600); err != nil || !*stay {
+			return err
+		}
+		<-ctx.Done()
+		return nil
 	case "return":
 		return transfer.Return(ctx, ticket, c.Path(*from), transfer.DefaultLimits())
 	}
