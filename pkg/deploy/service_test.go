@@ -28,7 +28,7 @@ import (
 const withServers = `
 network:
   chaincodes:
-    - {name: plain, version: "1.0", service: {image: pivt/server@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa}, channels: [{name: common}]}
+    - {name: plain, version: "1.0", service: {image: pivt/server@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa, tls: none}, channels: [{name: common}]}
     - {name: My_TLS, version: "1.0", service: {image: pivt/server@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa, tls: tls}, channels: [{name: private.karga}]}
     - {name: mutual, version: "1.0", service: {image: pivt/server@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa, tls: mtls, port: 7000, replicas: 2}, channels: [{name: common}]}
     - {name: elsewhere, version: "1.0", service: "elsewhere.example.com:9999", channels: [{name: common}]}

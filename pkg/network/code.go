@@ -146,6 +146,9 @@ func (l *loader) service(o *node, who string) *Service {
 		s.Replicas = l.integer(n, "replicas", 1, 0, maxReplicas)
 		s.Port = l.integer(n, "port", ServicePortDefault, 1, 65535)
 	}
+	if s.Image != "" {
+		s.TLS = MutualTLS // pivt makes all keys then
+	}
 	if tls := n.get("tls"); tls != nil {
 		switch {
 		case tls.kind == text && contains(serviceTLS, tls.text):

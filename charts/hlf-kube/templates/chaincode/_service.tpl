@@ -26,7 +26,7 @@ each organisation that installs it. Call with $.
 {{- $_ := set $server "image" $service.image -}}
 {{- $_ := set $server "replicas" (int (hasKey $service "replicas" | ternary $service.replicas 1)) -}}
 {{- $_ := set $server "port" (int ($service.port | default 9999)) -}}
-{{- $_ := set $server "tls" ($service.tls | default "none") -}}
+{{- $_ := set $server "tls" ($service.tls | default "mtls") -}}
 {{- $servers = append $servers $server -}}
 {{- end -}}
 {{- end -}}
