@@ -6,8 +6,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -112,14 +114,14 @@ func TestSources(t *testing.T) {
 		s.assertSourced(g, name, cc, "1.0", 1, oldWords)
 		s.replace(filepath.Join(name, cc.file), cc.old, cc.now)
 	}
-	s.assertPods("1.0", ccs)
+	s.assertPods("1.0", names(ccs)...)
 
 	s.pivt("chaincode", "upgrade", "--version", "2.0", "--timeout", sourceTimeout.String()).ok()
 	for name, cc := range ccs {
 		s.assertSourced(g, name, cc, "2.0", 2, newWords)
 		g.submit(labChannel, name, "CreateAsset", "two", "Grace", "301")
 	}
-	s.assertPods("2.0", ccs)
+	s.assertPods("2.0", names(ccs)...)
 	for name := range ccs {
 		r := s.pivt("chaincode", "query", name, "GetAllAssets").ok()
 		if want := `[{"ID":"one","Owner":"Ada","Value":300},{"ID":"two","Owner":"Grace","Value":301}]`; !sameJSON(r.stdout, want) {
@@ -147,14 +149,18 @@ func (s *site) assertSourced(g *gateway, name string, cc sourced, version string
 	}
 }
 
-// assertPods waits until each chaincode has one pod, of this version, and no build is left.
-func (s *site) assertPods(version string, ccs map[string]sourced) {
+func names(ccs map[string]sourced) []string { return slices.Collect(maps.Keys(ccs)) }
+
+// assertPods waits until each peer has one pod of each chaincode, of this version, and no build is
+// left.
+func (s *site) assertPods(version string, ccs ...string) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	s.until(ctx, "one pod of version "+version+" for each chaincode and no other", func() (bool, error) {
 		var odd []string
 		seen := map[string]int{}
+		peers := len(s.pods("app.kubernetes.io/component=peer"))
 		for name, p := range s.pods(chaincodes) {
 			label := p.Labels["pivt.io/chaincode"]
 			cc, v, _ := strings.Cut(label, "_")
@@ -167,8 +173,8 @@ func (s *site) assertPods(version string, ccs map[string]sourced) {
 		for name := range s.pods(buildPods) {
 			odd = append(odd, name)
 		}
-		for name := range ccs {
-			if seen[name] != 1 {
+		for _, name := range ccs {
+			if seen[name] != peers {
 				odd = append(odd, fmt.Sprintf("%d of %s", seen[name], name))
 			}
 		}
