@@ -67,10 +67,15 @@ func (l *logs) copy(ctx context.Context) {
 	case <-l.started:
 	}
 	var wait pause
+	told := false
 	for {
 		over := isClosed(l.over)
 		before := l.last
 		err := l.stream(ctx)
+		if apierrors.IsForbidden(err) && !told {
+			told = true
+			l.r.report("reading the log of pod %s: %v; it is not in the peer's", l.r.name, err)
+		}
 		if ctx.Err() != nil || apierrors.IsNotFound(err) || errors.Is(err, errOutput) || over && (err == nil || !away(err)) {
 			return
 		}

@@ -69,6 +69,16 @@ func TestSharedBuild(t *testing.T) {
 		}
 		l.awaitGone(buildPods, 10*time.Second)
 	})
+	t.Run("MayNotLook", func(t *testing.T) { // at the other's pod, to find out where its result is
+		l := l.in(t)
+		restore := l.without("pods", "get")
+		defer restore()
+		errs := l.installOnAll(l.tinySource("rights"))
+		if (errs[0] == nil) == (errs[1] == nil) {
+			t.Errorf("%v, %v; want one peer to fail that could not see the other's build", errs[0], errs[1])
+		}
+		l.awaitLog(`cannot get resource "pods"`)
+	})
 	t.Run("BuilderKilled", func(t *testing.T) {
 		l := l.in(t)
 		result := make(chan []error, 1)
@@ -124,14 +134,7 @@ func TestAPIServerAway(t *testing.T) {
 			result <- err
 		}()
 		l.spin("a build", func() bool {
-			for _, p := range l.pods(buildPods) {
-				for _, s := range p.Status.InitContainerStatuses {
-					if s.Name == "build" && s.State.Running != nil {
-						return true
-					}
-				}
-			}
-			return false
+			return l.building(func(s corev1.ContainerState) bool { return s.Running != nil })
 		})
 		thaw := freezeAPIServer(t)
 		time.AfterFunc(away, thaw)

@@ -118,7 +118,7 @@ func TestChaincodeFaults(t *testing.T) {
 				l.mustCall(time.Minute, "good", c[0], c[1])
 			}
 			l.mustCall(20*time.Second, "good", "Get", "a")
-			for line := range strings.Lines(l.peerLog()) {
+			for line := range strings.Lines(l.peerLog(labPeer + "-0")) {
 				if len(line) > 60<<10 {
 					t.Fatalf("a line of %d bytes reached the peer; its scanner ends at 65,536", len(line))
 				}
@@ -268,16 +268,11 @@ func TestLauncherKilled(t *testing.T) {
 		"Started": func() bool { return len(l.processes("build")) > 0 },
 		"PodMade": func() bool { return len(l.pods(buildPods)) > 0 },
 		"Building": func() bool {
-			for _, p := range l.pods(buildPods) {
-				for _, s := range p.Status.InitContainerStatuses {
-					if s.Name == "build" && s.State.Running != nil {
-						return true
-					}
-				}
-			}
-			return false
+			return l.building(func(s corev1.ContainerState) bool { return s.Running != nil })
 		},
-		"Returning": func() bool { return running(buildPods) },
+		"Returning": func() bool {
+			return l.building(func(s corev1.ContainerState) bool { return s.Terminated != nil && s.Terminated.ExitCode == 0 })
+		},
 	}
 	for name, reached := range build {
 		t.Run("Build"+name, func(t *testing.T) {
@@ -306,6 +301,18 @@ func TestLauncherKilled(t *testing.T) {
 			l.awaitGone(buildPods, 10*time.Second)
 		})
 	}
+}
+
+// building reports whether the container of a pod that builds is in a state.
+func (l *lab) building(in func(corev1.ContainerState) bool) bool {
+	for _, p := range l.pods(buildPods) {
+		for _, s := range p.Status.InitContainerStatuses {
+			if s.Name == "build" && in(s.State) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // spin polls without pause: the moments it is after are short.

@@ -179,21 +179,28 @@ func (l *lab) awaitGone(selector string, limit time.Duration) time.Duration {
 	return time.Since(began)
 }
 
-// peerLog is what the peer has logged since the container's start.
-func (l *lab) peerLog() string {
+// peerLog is what a peer has logged since the container's start.
+func (l *lab) peerLog(pod string) string {
 	l.t.Helper()
-	b, err := l.core.CoreV1().Pods(l.ns).GetLogs(labPeer+"-0", &corev1.PodLogOptions{Container: "peer"}).DoRaw(context.Background())
+	b, err := l.core.CoreV1().Pods(l.ns).GetLogs(pod, &corev1.PodLogOptions{Container: "peer"}).DoRaw(context.Background())
 	l.must(err)
 	return string(b)
 }
 
-// awaitLog waits until the peer has logged a text since the container's start. What a launcher
-// finds out about its pod may come after the peer's answer to who called the chaincode.
+// awaitLog waits until one of the peers has logged a text since its container's start. What a
+// launcher finds out about its pod may come after the peer's answer to who called the chaincode.
 func (l *lab) awaitLog(text string) {
 	l.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 	defer cancel()
-	l.until(ctx, fmt.Sprintf("%q in the peer's log", text), func() (bool, error) { return strings.Contains(l.peerLog(), text), nil })
+	l.until(ctx, fmt.Sprintf("%q in a peer's log", text), func() (bool, error) {
+		for _, node := range l.network.PeerOrgs[0].Nodes {
+			if strings.Contains(l.peerLog(node.Pod()), text) {
+				return true, nil
+			}
+		}
+		return false, nil
+	})
 }
 
 // hostProcess is one process of the lab's peer, seen from the machine the node runs on.
