@@ -100,7 +100,7 @@ func needed() []kube.Access {
 	}
 	for _, made := range []kube.Access{
 		{Resource: "services"}, {Resource: "serviceaccounts"},
-		{Group: "apps", Resource: "statefulsets"},
+		{Group: "apps", Resource: "statefulsets"}, {Group: "apps", Resource: "deployments"},
 		{Group: "policy", Resource: "poddisruptionbudgets"},
 		{Group: "rbac.authorization.k8s.io", Resource: "roles"},
 		{Group: "rbac.authorization.k8s.io", Resource: "rolebindings"},

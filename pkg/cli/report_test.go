@@ -119,3 +119,28 @@ func TestStoryOfABuild(t *testing.T) {
 		}
 	}
 }
+
+// TestErrorOfABuild: where no story is told, the error has the compiler's words.
+func TestErrorOfABuild(t *testing.T) {
+	t.Parallel()
+	failed := fmt.Errorf("installing: %w", &deploy.BuildError{Chaincode: "basic_1.0", Node: "peer0", Reason: "exit status 1", Log: []string{"# basic", "./main.go:7:2: undefined: x"}})
+	cases := map[string]struct {
+		reason string
+		g      globals
+		want   string
+	}{
+		"Told":  {"The story has had it already.", globals{}, "Error: installing: chaincode basic_1.0 did not build at peer0: exit status 1: ./main.go:7:2: undefined: x\n"},
+		"Quiet": {"With -q there is no story.", globals{quiet: true}, "Error: installing: chaincode basic_1.0 did not build at peer0: exit status 1: ./main.go:7:2: undefined: x\n    # basic\n    ./main.go:7:2: undefined: x\n"},
+		"JSON":  {"Programs get it as a list.", globals{output: outputJSON}, `"log":["# basic","./main.go:7:2: undefined: x"]`},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var stderr bytes.Buffer
+			printError(&State{Stderr: &stderr}, &tc.g, nil, failed)
+			if got := stderr.String(); got != tc.want && !(tc.g.output == outputJSON && strings.Contains(got, tc.want)) {
+				t.Errorf("%s\ngot  %q\nwant %q", tc.reason, got, tc.want)
+			}
+		})
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"pivt.io/pivt/pkg/cli/pod"
+	"pivt.io/pivt/pkg/deploy"
 	"pivt.io/pivt/pkg/exit"
 	"pivt.io/pivt/pkg/network"
 )
@@ -199,6 +200,10 @@ func printError(s *State, g *globals, c *cobra.Command, err error) {
 	} else {
 		fmt.Fprintf(s.Stderr, "Error: %v\n", err)
 	}
+	var built *deploy.BuildError
+	if g.quiet && errors.As(err, &built) { // the story has told it otherwise
+		fmt.Fprintf(s.Stderr, "    %s\n", strings.Join(built.Log, "\n    "))
+	}
 	if hint := exit.HintOf(err); hint != "" {
 		fmt.Fprintf(s.Stderr, "Hint:  %s\n", hint)
 	}
@@ -225,6 +230,7 @@ type jsonError struct {
 	Hint       string   `json:"hint,omitempty"`
 	Code       int      `json:"code"`
 	Problems   []string `json:"problems,omitempty"`
+	Log        []string `json:"log,omitempty"` // the last lines of a build that failed
 }
 
 func printJSONError(w io.Writer, err error, code exit.Code) {
@@ -234,6 +240,10 @@ func printJSONError(w io.Writer, err error, code exit.Code) {
 		for _, p := range invalid.Problems.Errors() {
 			e.Problems = append(e.Problems, p.String())
 		}
+	}
+	var built *deploy.BuildError
+	if errors.As(err, &built) {
+		e.Log = built.Log
 	}
 	b, merr := json.Marshal(e)
 	if merr != nil {

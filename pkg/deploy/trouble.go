@@ -1,14 +1,13 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"pivt.io/pivt/pkg/kube"
@@ -36,7 +35,7 @@ func (d *Deployment) followChaincodes(ctx context.Context, tell func(string)) *t
 		defer close(t.ended)
 		_ = kube.Follow(ctx, kube.Pods(d.Kube.Core(), d.Kube.Namespace(), allChaincodePods), kube.Follower{
 			Update: func(pods map[string]metav1.Object) {
-				text := stuckPod(pods)
+				text := firstStuck(kube.Stuck(pods))
 				t.mu.Lock()
 				news := text != "" && text != t.text
 				if news { // kept when the launcher takes the pod away, which it soon does
@@ -81,36 +80,19 @@ const lastLook = 5 * time.Second
 
 // stuckChaincode looks once.
 func (d *Deployment) stuckChaincode(ctx context.Context) string {
-	list, err := d.Kube.Core().CoreV1().Pods(d.Kube.Namespace()).List(ctx, metav1.ListOptions{LabelSelector: allChaincodePods})
+	stuck, err := d.Kube.StuckPods(ctx, allChaincodePods)
 	if err != nil {
 		return ""
 	}
-	pods := map[string]metav1.Object{}
-	for i := range list.Items {
-		pods[list.Items[i].Name] = &list.Items[i]
-	}
-	return stuckPod(pods)
+	return firstStuck(stuck)
 }
 
-// stuckPod is the first pod's reason that seldom cures itself.
-func stuckPod(pods map[string]metav1.Object) string {
-	var names []string
-	for name := range pods {
-		names = append(names, name)
+// firstStuck is the first pod's reason that seldom cures itself.
+func firstStuck(stuck []kube.StuckPod) string {
+	if len(stuck) == 0 {
+		return ""
 	}
-	slices.Sort(names)
-	for _, name := range names {
-		pod, ok := pods[name].(*corev1.Pod)
-		if !ok {
-			continue
-		}
-		if reason, stuck := kube.PodReason(pod); stuck {
-			whose := pod.Labels[labelNode]
-			if whose == "" { // a server answers all peers of its organisation
-				whose = pod.Labels[labelOrg]
-			}
-			return fmt.Sprintf("pod/%s of %s: %s", name, whose, reason)
-		}
-	}
-	return ""
+	pod := stuck[0]
+	whose := cmp.Or(pod.Labels[labelNode], pod.Labels[labelOrg]) // a server answers all peers of its organisation
+	return fmt.Sprintf("pod/%s of %s: %s", pod.Name, whose, pod.Reason)
 }

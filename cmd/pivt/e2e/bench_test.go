@@ -55,7 +55,8 @@ func BenchmarkLaunch(b *testing.B) {
 	b.ReportMetric(float64(launch)/float64(pod), "launch/pod")
 }
 
-// BenchmarkLaunchTen compares ten different chaincodes, started at once on one peer, with one.
+// BenchmarkLaunchTen compares ten different chaincodes, started at once on one peer, with one; and
+// the same of bare pods, which is what the machine can do.
 func BenchmarkLaunchTen(b *testing.B) {
 	l := newLab(b, "e2e-bench-ten", 1, "")
 	const n = 10
@@ -63,8 +64,21 @@ func BenchmarkLaunchTen(b *testing.B) {
 		l.define(fmt.Sprintf("cc%d", i), l.image)
 		l.mustCall(time.Minute, fmt.Sprintf("cc%d", i), "Get", "a")
 	}
-	var alone, slowest []time.Duration
+	var alone, slowest, bare, bares []time.Duration
 	for range 5 {
+		bare = append(bare, l.barePod(true))
+		pods := make([]time.Duration, n)
+		var started sync.WaitGroup
+		for i := range n {
+			started.Add(1)
+			go func() {
+				defer started.Done()
+				pods[i] = l.barePod(true)
+			}()
+		}
+		started.Wait()
+		bares = append(bares, slices.Max(pods))
+
 		l.restartChaincode()
 		_, took, err := l.call(time.Minute, "cc0", "Get", "a")
 		l.must(err)
@@ -87,7 +101,8 @@ func BenchmarkLaunchTen(b *testing.B) {
 		slowest = append(slowest, slices.Max(times))
 	}
 	one, ten := median(alone), median(slowest)
-	b.Logf("one %s, slowest of ten %s (medians of 5)", one, ten)
+	b.Logf("one %s, slowest of ten %s; bare pod %s, slowest of ten %s (medians of 5)", one, ten, median(bare), median(bares))
+	b.ReportMetric(float64(median(bares))/float64(median(bare)), "slowest/one-bare-pod")
 	b.ReportMetric(one.Seconds(), "s/one")
 	b.ReportMetric(ten.Seconds(), "s/slowest")
 	b.ReportMetric(float64(ten)/float64(one), "slowest/one")

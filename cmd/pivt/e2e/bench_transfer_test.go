@@ -65,7 +65,7 @@ func BenchmarkBuildTransfer(b *testing.B) {
 		s.must(err)
 		s.sleeper(name, "docker.io/pivt/pivt:dev", []string{"/usr/local/bin/pivt", "launcher", "wait", "192.0.2.1:1", "--timeout=1h"}, &name)
 		ours = append(ours, s.exec("", "kubectl", "-n", s.ns, "exec", name, "--", "/usr/local/bin/pivt", "launcher", "fetch",
-			"--ticket", "/run/pivt/ticket/ticket.json", "--to", "/data/tree").wait().ok().took)
+			"--ticket", "/run/pivt/ticket/ticket.json", "--to", "/data").wait().ok().took)
 		s.must(server.Close())
 		theirs = append(theirs, s.exec("", "kubectl", "-n", s.ns, "cp", tree, fmt.Sprintf("cp:/data/tree%d", i)).wait().ok().took)
 	}
@@ -105,7 +105,8 @@ func (s *site) sleeper(name, image string, command []string, ticket *string) {
 // BenchmarkLauncherMemory has a real peer build a package of nearly the 100 MB that Fabric takes,
 // and reports the most memory that its launcher had.
 func BenchmarkLauncherMemory(b *testing.B) {
-	l := newLab(b, "e2e-bench-memory", 1, "")
+	// Fabric itself takes more than the default gigabyte for a package of this size.
+	l := newLab(b, "e2e-bench-memory", 1, "peer: {resources: {limits: {memory: 4Gi}}}\n")
 	big := make([]byte, 90<<20)
 	random := rand.New(rand.NewPCG(3, 4))
 	for i := range big {
