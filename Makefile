@@ -7,7 +7,7 @@ DEMO_NS     ?= fabric
 FUZZTIME    ?= 10m
 
 .DEFAULT_GOAL := help
-.PHONY: help build test unit e2e bench fuzz lint generate verify demo cluster-up cluster-down images
+.PHONY: help build test unit e2e bench bench-cluster fuzz lint generate verify demo cluster-up cluster-down images
 
 help: ## Show these verbs
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,6 +38,10 @@ e2e: build ## Tests on real nodes and on the dev cluster, which must be up
 
 bench: ## Time and size of rendering, as in the README
 	go test -run '^$$' -bench . -benchmem ./pkg/chart
+
+bench-cluster: build ## Launches, transfers and the launcher's memory, on the dev cluster, which must be up
+	@eval "$$($(DEVCLUSTER) env)"; export PIVT_E2E_BIN=$(CURDIR)/build/pivt; \
+	go test -tags e2e -run '^$$' -bench . -benchtime 1x -timeout $(E2E_TIMEOUT) -v ./cmd/pivt/e2e | grep -E 'Benchmark|medians|^(ok|FAIL|PASS)'
 
 fuzz: ## Ten minutes (FUZZTIME) for each fuzz target
 	@for file in $$(grep -lr '^func Fuzz' --include='*_test.go' pkg | sort); do \
