@@ -181,6 +181,7 @@ func TestShareWinnerKilled(t *testing.T) {
 	if took := time.Since(begun); took > silence {
 		t.Errorf("a dead process was noticed after %s", took)
 	}
+	awaitFollowers(c, 1) // one of the two has begun, and must not end before the other has found it
 	close(goOn)
 	for _, b := range followers {
 		if err := b.wait(); err != nil {
