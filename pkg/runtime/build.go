@@ -44,6 +44,10 @@ const DefaultDeadline = 10 * time.Minute
 // cannot be seen, or does not end.
 const hangTime = 15 * time.Second
 
+// buildCleanUp is how long a build waits for an API server that is away, to leave nothing behind.
+// Nobody counts its seconds as a peer does those of a stopping chaincode.
+const buildCleanUp = 90 * time.Second
+
 // Build builds chaincode for a peer in a pod, and returns when its output is in place and
 // nothing else is left. A build that ends with an error of its own is a *BuildError. If
 // another peer of the organisation builds the same at the same time, one of the two builds
@@ -161,7 +165,7 @@ func (b *builder) see(ctx context.Context, j *job, taken <-chan error) error {
 		j.report("asked to stop; deleting pod %s", j.name)
 		err = ctx.Err()
 	}
-	if left := j.cleanUp(); left != nil {
+	if left := j.cleanUpWithin(ctx, b.o.buildCleanUp); left != nil {
 		// The next build or launch of this peer sweeps it, and it ends by itself.
 		j.report("%v", left)
 	}

@@ -295,12 +295,29 @@ func TestBuildStops(t *testing.T) {
 }
 
 // TestBuildOutage: the API server is away while the build ends. Its output comes straight to
-// us, and what cannot be deleted is swept later.
+// us; what was made is deleted when the server is back.
 func TestBuildOutage(t *testing.T) {
 	t.Parallel()
 	goOn := make(chan struct{})
 	c := runtimetest.New(t, runtimetest.Options{Images: builders(waitFor(goOn))})
-	b := startBuild(t, c, localPeer(node), source(t, goodScript), Options{Process: Process{PID: 1 << 30, Start: "1"}})
+	b := startBuild(t, c, localPeer(node), source(t, goodScript), Options{})
+	c.Await("the build's log", func() bool { return b.logged() == "waiting\n" })
+	c.Away()
+	close(goOn)
+	c.Await("the output", func() bool { return strings.Contains(b.story(), "received ") })
+	c.Back(true)
+	if err := b.wait(); err != nil {
+		t.Fatalf("%v\n%s", err, b.story())
+	}
+	awaitEmpty(t, c)
+}
+
+// TestBuildLongOutage: what cannot be deleted in time is swept later.
+func TestBuildLongOutage(t *testing.T) {
+	t.Parallel()
+	goOn := make(chan struct{})
+	c := runtimetest.New(t, runtimetest.Options{Images: builders(waitFor(goOn))})
+	b := startBuild(t, c, localPeer(node), source(t, goodScript), Options{Process: Process{PID: 1 << 30, Start: "1"}, buildCleanUp: time.Second})
 	c.Await("the build's log", func() bool { return b.logged() == "waiting\n" })
 	c.Away()
 	close(goOn)

@@ -157,9 +157,17 @@ func (p *pause) sleepUntil(ctx context.Context, early <-chan struct{}) error {
 
 // cleanUp deletes the pod and the Secret, whatever became of them, within cleanupTime.
 // It starts a context of its own: it is needed most when the caller's is over.
-func (r *job) cleanUp() error {
-	ctx, cancel := context.WithTimeout(context.Background(), cleanupTime)
+func (r *job) cleanUp() error { return r.cleanUpWithin(context.Background(), cleanupTime) }
+
+// cleanUpWithin is cleanUp with more patience, of which cleanupTime is left once stop is over.
+func (r *job) cleanUpWithin(stop context.Context, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
+	unhook := context.AfterFunc(stop, func() {
+		t := time.AfterFunc(cleanupTime, cancel)
+		context.AfterFunc(ctx, func() { t.Stop() })
+	})
+	defer unhook()
 	pod, keys := make(chan error, 1), make(chan error, 1)
 	go func() {
 		pod <- deleted(ctx, r.deleteOwn)
@@ -216,7 +224,9 @@ func (r *job) deletePod(ctx context.Context, name string, uid types.UID) error {
 func deleted(ctx context.Context, remove func(context.Context) error) error {
 	var wait pause
 	for {
-		err := remove(ctx)
+		once, cancel := context.WithTimeout(ctx, callTime)
+		err := remove(once)
+		cancel()
 		if err == nil || apierrors.IsNotFound(err) {
 			return nil
 		}

@@ -87,7 +87,7 @@ type Options struct {
 	// Rand makes the suffix of names; nil means crypto/rand.
 	Rand io.Reader
 
-	silence, formerTime time.Duration // see the constants; shorter in tests
+	silence, formerTime, buildCleanUp time.Duration // see the constants; shorter in tests
 }
 
 func (o Options) withDefaults() Options {
@@ -111,6 +111,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.silence == 0 {
 		o.silence = silence
+	}
+	if o.buildCleanUp == 0 {
+		o.buildCleanUp = buildCleanUp
 	}
 	if o.formerTime == 0 {
 		o.formerTime = formerTime
