@@ -26,8 +26,15 @@ func TestRights(t *testing.T) {
 			l.must(l.core.CoreV1().Pods(l.ns).Delete(ctx, name, metav1.DeleteOptions{GracePeriodSeconds: &zero}))
 		}
 		l.awaitGone(chaincodes, 20*time.Second)
-		_, _, err := l.refused("good")
-		return err
+		// The object goes at once and the process later: until then it is that which answers.
+		var answer error
+		launched, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		l.until(launched, "a launch", func() (bool, error) {
+			_, _, answer = l.call(40*time.Second, "good", "Get", "a")
+			return answer != nil || len(l.pods(chaincodes)) > 0, nil
+		})
+		return answer
 	}
 	const works, fails = true, false
 	cases := []struct {
