@@ -67,7 +67,7 @@ PeerOrgs:
 	s.assertDefinition(one, "1.0", 3)
 
 	s.replace("notes/contract.go", "a notebook needs a title", "a notebook wants a title")
-	if r := s.pivt("chaincode", "install"); r.code != 2 || !strings.Contains(r.stderr, "notes_1.0:") || !strings.Contains(r.stderr, "raise") {
+	if r := s.pivt("chaincode", "install"); r.code != 2 || !strings.Contains(r.stderr, "notes_1.0:") || !strings.Contains(r.stderr, "new version") {
 		t.Errorf("other code under a committed version: exit %d, want 2 with the package ids and the cure:\n%s", r.code, r.stderr)
 	}
 	s.assertDefinition(one, "1.0", 3)
