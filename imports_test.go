@@ -20,12 +20,14 @@ func layers() [][]string {
 		{"pkg/exit"},
 		{"pkg/network"},
 		{"pkg/pki", "pkg/chaincode"},
-		{"pkg/profile", "pkg/configtx", "pkg/chart", "pkg/fabric", "pkg/kube", "pkg/transfer", "pkg/depot"},
-		{"pkg/fabric/fabrictest", "pkg/deploy/deploytest", "pkg/step", "pkg/runtime", "pkg/workflow"},
+		{"pkg/profile", "pkg/configtx", "pkg/chart", "pkg/fabric", "pkg/kube", "pkg/transfer", "pkg/depot", "pkg/backup"},
+		{"pkg/ledger", "pkg/repository"},
+		{"pkg/volume"},
+		{"pkg/fabric/fabrictest", "pkg/deploy/deploytest", "pkg/step", "pkg/runtime", "pkg/workflow", "pkg/keeper"},
 		{"pkg/launcher", "pkg/deploy", "pkg/check", "pkg/runtime/runtimetest"},
-		{"pkg/cli/pod", "pkg/deploy/deploytest"},
+		{"pkg/cli/pod", "pkg/cli/backuppod", "pkg/deploy/deploytest"},
 		{"pkg/cli"},
-		{"cmd/pivt", "cmd/pivt-pod", "cmd/pivt/e2e"},
+		{"cmd/pivt", "cmd/pivt-pod", "cmd/pivt-backup", "cmd/pivt/e2e"},
 	}
 }
 
@@ -41,11 +43,17 @@ func rules() []rule {
 		helm    = "helm.sh/helm/v3"
 		argo    = "github.com/argoproj/argo-workflows/v3"
 		k8s     = "k8s.io/"
+		kopia   = "github.com/kopia/"
 		fabrics = "github.com/hyperledger/"
 	)
 	return []rule{
 		{"The in-pod program must stay small to pull and quick to start.",
 			[]string{"pkg/step", "pkg/depot", "pkg/runtime", "pkg/launcher", "pkg/cli/pod", "cmd/pivt-pod"}, []string{helm, argo}},
+		{"So must the other one, which goes where the nodes' data are.",
+			[]string{"pkg/volume", "pkg/repository", "pkg/keeper", "pkg/cli/backuppod", "cmd/pivt-backup"}, []string{helm, argo}},
+		{"The backup repository has one door, and only one program goes through it.",
+			[]string{"cmd/pivt", "cmd/pivt-pod", "pkg/keeper", "pkg/ledger", "pkg/backup"}, []string{kopia}},
+		{"Reading a ledger needs neither cluster nor node.", []string{"pkg/ledger"}, []string{k8s + "client-go", helm, argo, "google.golang.org/grpc"}},
 		{"Package kube is about Kubernetes alone.", []string{"pkg/kube"}, []string{fabrics, helm, argo}},
 		{"Package fabric is about Fabric alone.", []string{"pkg/fabric", "pkg/configtx"}, []string{k8s, helm, argo}},
 		{"Moving a directory is about files and TLS alone.", []string{"pkg/transfer"}, []string{k8s, fabrics, helm, argo}},
