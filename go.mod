@@ -3,6 +3,7 @@ module pivt.io/pivt
 go 1.26.0
 
 require (
+	filippo.io/age v1.2.1
 	github.com/argoproj/argo-workflows/v3 v3.7.18
 	github.com/google/go-cmp v0.7.0
 	github.com/google/go-containerregistry v0.22.1
