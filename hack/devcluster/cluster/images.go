@@ -95,6 +95,16 @@ func fabricImages(parts map[string]recipe.Built) ([]image.Spec, error) {
 	return specs, nil
 }
 
+// s3Image is an S3 server that keeps buckets as directories of a volume. Backups go there.
+func s3Image(parts map[string]recipe.Built) image.Spec {
+	part := parts["versitygw"]
+	return image.Spec{
+		Names: []string{"docker.io/versity/versitygw:" + part.Version}, User: nobodyUser, Env: []string{pathEnv},
+		Entrypoint: []string{"/usr/local/bin/versitygw"},
+		Files:      append(accounts(), image.Program("/usr/local/bin/versitygw", part.Bin("versitygw"))),
+	}
+}
+
 // fabricVersions begins with the default.
 var fabricVersions = []string{"3.1.1", "2.5.9"}
 

@@ -48,17 +48,19 @@ func (c *Cluster) projectImages(ctx context.Context, project Project) ([]image.S
 		name, dir, inImage string
 		env                []string
 		files              []image.File
+		beside             map[string]string // further programs of the image: path to package
 	}
 	const chaincode = "/usr/local/bin/chaincode"
 	pinned := []string{"GOTOOLCHAIN=" + chaincodeToolchain, "GOEXPERIMENT="}
 	programs := []program{
-		{pivtImage, "cmd/pivt-pod", "/usr/local/bin/pivt", nil, []image.File{{Path: caBundle, Source: caBundle}}},
-		{chaincodeImage, "samples/chaincode/basic", chaincode, pinned, nil},
+		{pivtImage, "cmd/pivt-pod", "/usr/local/bin/pivt", nil, []image.File{{Path: caBundle, Source: caBundle}},
+			map[string]string{"/usr/local/bin/pivt-backup": "cmd/pivt-backup"}},
+		{chaincodeImage, "samples/chaincode/basic", chaincode, pinned, nil, nil},
 	}
 	if project.Builders { // what only tests run
 		programs = append(programs,
-			program{serverImage, "samples/chaincode/server", chaincode, pinned, nil},
-			program{faultyImage, "cmd/pivt/e2e/testdata/faulty", chaincode, pinned, nil})
+			program{serverImage, "samples/chaincode/server", chaincode, pinned, nil, nil},
+			program{faultyImage, "cmd/pivt/e2e/testdata/faulty", chaincode, pinned, nil, nil})
 	}
 	for _, p := range programs {
 		binary, err := c.compile(ctx, filepath.Join(dir, p.dir), ".", p.env...)
@@ -66,9 +68,20 @@ func (c *Cluster) projectImages(ctx context.Context, project Project) ([]image.S
 			problems = append(problems, err)
 			continue
 		}
+		files := append(p.files, append(accounts(), image.File{Path: p.inImage, Mode: 0o755, Data: binary})...)
+		for path, pkg := range p.beside {
+			if binary, err = c.compile(ctx, filepath.Join(dir, pkg), "."); err != nil {
+				break
+			}
+			files = append(files, image.File{Path: path, Mode: 0o755, Data: binary})
+		}
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
 		specs = append(specs, image.Spec{
 			Names: []string{p.name}, Entrypoint: []string{p.inImage}, User: nobodyUser, Env: []string{pathEnv},
-			Files: append(p.files, append(accounts(), image.File{Path: p.inImage, Mode: 0o755, Data: binary})...),
+			Files: files,
 		})
 	}
 	done()

@@ -67,7 +67,7 @@ func (c *Cluster) Images(ctx context.Context, project Project) error {
 	if err != nil {
 		return err
 	}
-	specs = append(specs, fabric...)
+	specs = append(append(specs, fabric...), s3Image(parts))
 	var broken error
 	if project.Dir != "" {
 		var own []image.Spec

@@ -191,7 +191,7 @@ func (c *Cluster) importAll(ctx context.Context, parts map[string]recipe.Built, 
 	if err != nil {
 		return err
 	}
-	return c.provide(ctx, "Fabric", fabric)
+	return c.provide(ctx, "Fabric", append(fabric, s3Image(parts)))
 }
 
 // startKubernetes starts what needs the API server and waits until the deployments are available.

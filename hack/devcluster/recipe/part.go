@@ -65,6 +65,11 @@ func Default() []Part {
 		},
 		fabric("2.5.9"),
 		{
+			// An S3 server on a directory, for backups.
+			Name: "versitygw", Module: "github.com/versity/versitygw", Version: "v1.8.0",
+			Binaries: map[string]string{"versitygw": "versitygw"},
+		},
+		{
 			// The one program of our own: the process that holds a pod's namespaces.
 			Name: "pause", Module: "pivt.io/pivt/hack/devcluster/parts/pause", Version: "1",
 			Binaries: map[string]string{"pause": "pause"},
