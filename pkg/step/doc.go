@@ -10,5 +10,8 @@
 // up with exit code 75, on which the workflow tries again. What time cannot cure ends at once
 // with the reason.
 //
+// An Observer is a step's eyes alone: package keeper, which stops and starts nodes for a backup, goes
+// by what it sees.
+//
 // It knows Fabric through package fabric and nothing of Helm, Argo or how it was started.
 package step

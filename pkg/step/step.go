@@ -45,6 +45,27 @@ type Env struct {
 	Package func(ctx context.Context, cc *network.Chaincode, o *network.Org) ([]byte, error)
 }
 
+func (e Env) withDefaults() Env {
+	if e.Root == "" {
+		e.Root = DefaultRoot
+	}
+	if e.Log == nil {
+		e.Log = slog.New(slog.DiscardHandler)
+	}
+	if e.Now == nil {
+		e.Now = time.Now
+	}
+	if e.Poll <= 0 {
+		e.Poll = 500 * time.Millisecond
+	}
+	if e.Package == nil {
+		e.Package = func(_ context.Context, cc *network.Chaincode, o *network.Org) ([]byte, error) {
+			return chaincode.Package(cc, o)
+		}
+	}
+	return e
+}
+
 // Result is what a step has to tell. It is written to Root/out as well: Todo to the file
 // todo by a probe, Changed to the file result by the other verbs.
 type Result struct {
@@ -61,23 +82,7 @@ func Verbs() []string { return []string{"probe", "create", "join", "install", "c
 
 // Run runs one step. The result is valid, and written down, also if there is an error.
 func Run(ctx context.Context, verb string, p Params, env Env) (Result, error) {
-	if env.Root == "" {
-		env.Root = DefaultRoot
-	}
-	if env.Log == nil {
-		env.Log = slog.New(slog.DiscardHandler)
-	}
-	if env.Now == nil {
-		env.Now = time.Now
-	}
-	if env.Poll <= 0 {
-		env.Poll = 500 * time.Millisecond
-	}
-	if env.Package == nil {
-		env.Package = func(_ context.Context, cc *network.Chaincode, o *network.Org) ([]byte, error) {
-			return chaincode.Package(cc, o)
-		}
-	}
+	env = env.withDefaults()
 	run, err := verbOf(verb)
 	if err != nil {
 		return Result{}, err
