@@ -184,6 +184,12 @@ func (p *Processes) Log(node *network.Node) string {
 
 func (p *Processes) nodeDir(node *network.Node) string { return filepath.Join(p.dir, node.Name()) }
 
+// Volume is what is mounted at /var/hyperledger in a cluster: a node's data, laid out as the
+// chart has it.
+func (p *Processes) Volume(node *network.Node) string {
+	return filepath.Join(p.nodeDir(node), "volume")
+}
+
 // write lays out a node's MSP and TLS files as its pod mounts them.
 func (p *Processes) write(node *network.Node) {
 	org := p.m.Orgs[node.Org.Name]
@@ -207,6 +213,9 @@ func (p *Processes) write(node *network.Node) {
 	}
 	for _, o := range p.n.OrdererOrgs {
 		files["tls/clients.crt"] = append(files["tls/clients.crt"], p.m.Orgs[o.Name].Public.TLSRoots()...)
+	}
+	if err := os.MkdirAll(p.Volume(node), 0o700); err != nil {
+		p.t.Fatal(err)
 	}
 	for name, data := range files {
 		path := filepath.Join(p.nodeDir(node), name)
@@ -235,6 +244,7 @@ func (p *Processes) ordererEnv(node *network.Node) []string {
 	_, _, operations := p.address(node, network.OrdererOperations)
 	cert, key, ca := filepath.Join(dir, "tls/server.crt"), filepath.Join(dir, "tls/server.key"), filepath.Join(dir, "tls/ca.crt")
 	clients := filepath.Join(dir, "tls/clients.crt")
+	production := filepath.Join(p.Volume(node), "production")
 	return []string{
 		"ORDERER_GENERAL_LISTENADDRESS=" + host, "ORDERER_GENERAL_LISTENPORT=" + port,
 		"ORDERER_GENERAL_LOCALMSPID=" + node.Org.MSPID, "ORDERER_GENERAL_LOCALMSPDIR=" + filepath.Join(dir, "msp"),
@@ -243,8 +253,9 @@ func (p *Processes) ordererEnv(node *network.Node) []string {
 		"ORDERER_ADMIN_LISTENADDRESS=" + admin, "ORDERER_ADMIN_TLS_CERTIFICATE=" + cert, "ORDERER_ADMIN_TLS_PRIVATEKEY=" + key,
 		"ORDERER_ADMIN_TLS_CLIENTROOTCAS=[" + ca + "]", "ORDERER_ADMIN_TLS_ROOTCAS=[" + ca + "]",
 		"ORDERER_OPERATIONS_LISTENADDRESS=" + operations,
-		"ORDERER_FILELEDGER_LOCATION=" + filepath.Join(dir, "ledger"),
-		"ORDERER_CONSENSUS_WALDIR=" + filepath.Join(dir, "wal"), "ORDERER_CONSENSUS_SNAPDIR=" + filepath.Join(dir, "snap"),
+		"ORDERER_FILELEDGER_LOCATION=" + filepath.Join(production, "orderer"),
+		"ORDERER_CONSENSUS_WALDIR=" + filepath.Join(production, "orderer/etcdraft/wal"),
+		"ORDERER_CONSENSUS_SNAPDIR=" + filepath.Join(production, "orderer/etcdraft/snapshot"),
 	}
 }
 
@@ -267,7 +278,8 @@ func (p *Processes) peerEnv(node *network.Node) []string {
 		"CORE_PEER_GOSSIP_BOOTSTRAP=" + bootstrap, "CORE_PEER_GOSSIP_ENDPOINT=" + node.Address(), "CORE_PEER_GOSSIP_EXTERNALENDPOINT=" + node.Address(),
 		"CORE_PEER_TLS_CERT_FILE=" + filepath.Join(dir, "tls/server.crt"), "CORE_PEER_TLS_KEY_FILE=" + filepath.Join(dir, "tls/server.key"),
 		"CORE_PEER_TLS_ROOTCERT_FILE=" + filepath.Join(dir, "tls/ca.crt"),
-		"CORE_PEER_FILESYSTEMPATH=" + filepath.Join(dir, "data"), "CORE_LEDGER_SNAPSHOTS_ROOTDIR=" + filepath.Join(dir, "data/snapshots"),
+		"CORE_PEER_FILESYSTEMPATH=" + filepath.Join(p.Volume(node), "production"),
+		"CORE_LEDGER_SNAPSHOTS_ROOTDIR=" + filepath.Join(p.Volume(node), "production/snapshots"),
 		"CORE_OPERATIONS_LISTENADDRESS=" + operations, "CORE_VM_ENDPOINT=",
 		// As in the chart: a peer's first call to other organisations' anchor peers comes too
 		// early as a rule, and Fabric's default would try again after 25 s.
