@@ -3,6 +3,8 @@ package backup
 import (
 	"encoding/json"
 	"time"
+
+	"pivt.io/pivt/pkg/network"
 )
 
 // Version of the manifest's shape.
@@ -20,6 +22,8 @@ type Manifest struct {
 	Finished   time.Time `json:"finished"` // when the last one had been copied
 	Parts      Parts     `json:"parts"`
 	Nodes      []Node    `json:"nodes"` // in the order in which they were saved
+	// Consensus is each channel's consensus type.
+	Consensus map[string]network.Consensus `json:"consensus,omitempty"`
 	// Files are the input files by name.
 	Files map[string]string `json:"files,omitempty"`
 	// MSPs are the public certificates of the organisations: the data of ConfigMap hlf-msp.

@@ -24,7 +24,7 @@ type Replacement struct {
 // saved with: what came later may name private data that no peer's copy has.
 //
 // A single orderer that is restored while the others serve has none: it learns from them.
-func Replacements(m Manifest, n *network.Network, node string) []Replacement {
+func Replacements(m Manifest, node string) []Replacement {
 	own, ok := m.Node(node)
 	if !ok || own.Kind != string(network.Orderer) {
 		return nil
@@ -35,11 +35,7 @@ func Replacements(m Manifest, n *network.Network, node string) []Replacement {
 		if from.Name == node {
 			continue
 		}
-		r := Replacement{Channel: c.Name, From: from, Log: true}
-		if ch := n.Channel(c.Name); ch != nil && ch.Consensus == network.BFT {
-			r.Log = false
-		}
-		all = append(all, r)
+		all = append(all, Replacement{Channel: c.Name, From: from, Log: m.Consensus[c.Name] != network.BFT})
 	}
 	return all
 }
