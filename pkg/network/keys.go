@@ -10,7 +10,7 @@ import (
 // mean and their schemas check them. People put them into network.yaml, so Load lets
 // them pass.
 var ChartKeys = []string{
-	"chaincode", "chaincodeService", "couchdb", "extraObjects", "flow", "global", "image", "imagePullPolicy",
+	"backup", "chaincode", "chaincodeService", "couchdb", "extraObjects", "flow", "global", "image", "imagePullPolicy",
 	"imagePullSecrets", "launcher", "metrics", "networkPolicy", "orderer", "peer", "persistence", "registry",
 }
 
@@ -208,8 +208,8 @@ var removedKeys = []removedKey{
 	{"peer.docker", anything, "", "chaincodes run in pods of their own, without Docker"},
 	{"ca", object, "", "this version runs no CAs in the cluster; \"pivt crypto generate\" makes the certificates"},
 	{"ingress", object, "", "this version exposes nothing outside the cluster"},
-	{"backup", object, "", "this version makes no backups"},
-	{"restore", object, "", "this version restores no backups"},
+	{"backup.enabled", boolean, "false", "nodes are copied one after the other while the network serves"},
+	{"restore", object, "", "nodes are stopped by the restore itself; run \"pivt restore KEY\""},
 	{"update", object, "", "this version changes no channel that exists"},
 	{"secret", object, "", "pivt makes the Secrets itself"},
 	{"configMap", object, "", "pivt makes the ConfigMaps itself"},
