@@ -10,5 +10,5 @@ import "embed"
 // FS holds one directory per chart. Without "all:" files that begin with "_" would be
 // left out, and every template with an include would fail.
 //
-//go:embed all:hlf-kube all:channel-flow all:chaincode-flow
+//go:embed all:hlf-kube all:channel-flow all:chaincode-flow all:backup-flow
 var FS embed.FS

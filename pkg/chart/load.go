@@ -18,10 +18,11 @@ const (
 	Network       = "hlf-kube"
 	ChannelFlow   = "channel-flow"
 	ChaincodeFlow = "chaincode-flow"
+	BackupFlow    = "backup-flow"
 )
 
 // Names lists the charts in the order of an installation.
-func Names() []string { return []string{Network, ChannelFlow, ChaincodeFlow} }
+func Names() []string { return []string{Network, ChannelFlow, ChaincodeFlow, BackupFlow} }
 
 // load reads one embedded chart as "helm" would read its directory.
 func load(name string) (*chart.Chart, error) {
