@@ -154,7 +154,7 @@ orderers after them, so that none of them is behind a peer. What fails leaves th
 {{- define "backup-flow.restore" -}}
 {{- $restore := .root.Values.backup.restore -}}
 {{- $args := list -}}
-{{- range $restore.orgs }}{{ $args = append $args (printf "--org=%s" .) }}{{ end -}}
+{{- range $restore.orgs }}{{ $args = append $args (printf "--only-org=%s" .) }}{{ end -}}
 {{- range $restore.nodes }}{{ $args = append $args (printf "--node=%s" .) }}{{ end -}}
 {{- range $restore.accept }}{{ $args = append $args (printf "--accept=%s" .) }}{{ end -}}
 {{- if $restore.cancel }}{{ $args = append $args "--cancel" }}{{ end -}}
@@ -199,16 +199,17 @@ length and with any characters in it, and a pod that could not be made of it wou
 */ -}}
 {{- define "backup-flow.end" -}}
 {{- $backup := .root.Values.backup -}}
-{{- $args := list (printf "--action=%s" $backup.action) "--status={{workflow.status}}" -}}
+{{- $args := list "--status={{workflow.status}}" -}}
+{{- $env := list -}}
 {{- $volumes := list -}}
 {{- $mounts := list -}}
 {{- with $backup.notify.secretName -}}
-{{- $args = append $args (printf "--notify=%s" $backup.notify.when) -}}
+{{- $env = list (dict "name" "PIVT_NOTIFY_ON" "value" $backup.notify.when) -}}
 {{- $volumes = list (dict "name" "notify" "secret" (dict "secretName" . "defaultMode" 288 "optional" true)) -}}
 {{- $mounts = list (dict "name" "notify" "mountPath" "/run/pivt/notify" "readOnly" true) -}}
 {{- end -}}
 {{ include "backup-flow.head" (list "end" "Start what is stopped, tell how it ended") }}
-  {{- include "backup-flow.step" (dict "root" .root "verb" "end" "args" $args "volumes" $volumes "mounts" $mounts) | nindent 2 }}
+  {{- include "backup-flow.step" (dict "root" .root "verb" "end" "args" $args "env" $env "volumes" $volumes "mounts" $mounts) | nindent 2 }}
 {{- end -}}
 
 {{- /* Not empty if anything may be pruned. Call with $. */ -}}

@@ -113,7 +113,7 @@ volumes:
 
 {{- /*
 The body of a template that runs one step. Call with (dict "root" $ "verb" VERB "args" (list ARG...)
-"volumes" (list VOLUME...) "mounts" (list MOUNT...)); verb "end" does without the repository, so
+"env" (list VAR...) "volumes" (list VOLUME...) "mounts" (list MOUNT...)); verb "end" does without the repository, so
 that whatever keeps others from it cannot keep nodes from being started.
 */ -}}
 {{- define "backup-flow.step" -}}
@@ -136,13 +136,16 @@ container:
   image: {{ include "pivt.image" (dict "image" .root.Values.image "tag" .root.Chart.AppVersion) }}
   imagePullPolicy: {{ .root.Values.imagePullPolicy }}
   command: [/usr/local/bin/pivt-backup]
-  args: {{ toJson (concat (list "step" .verb) (.args | default list) (list (printf "--key=%s" $backup.key) "--created={{workflow.creationTimestamp.RFC3339}}")) }}
+  args: {{ toJson (concat (list "step" .verb) (.args | default list) (list (printf "--key=%s" $backup.key) "--created={{workflow.creationTimestamp.RFC3339}}" (printf "--action=%s" $backup.action))) }}
   env:
     - {name: GOMEMLIMIT, value: {{ $backup.memoryTarget }}}
     - {name: PIVT_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
     - {name: PIVT_POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
     - {name: PIVT_POD_UID, valueFrom: {fieldRef: {fieldPath: metadata.uid}}}
     - {name: PIVT_WORKFLOW, valueFrom: {fieldRef: {fieldPath: "metadata.labels['workflows.argoproj.io/workflow']"}}}
+    {{- range .env }}
+    - {{ toJson . }}
+    {{- end }}
     {{- with $flow.extraEnv }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
