@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	"pivt.io/pivt/pkg/exit"
 	"pivt.io/pivt/pkg/fabric"
@@ -123,12 +125,12 @@ func (o *Observer) endorsing(ctx context.Context, ch *network.Channel, node *net
 	if own < 0 {
 		return fmt.Errorf("%s does not list itself yet", node.Name())
 	}
-	for _, d := range o.s.n.Chaincodes {
-		if members[own].Chaincodes[d.Name] == "" {
+	for _, name := range slices.Sorted(maps.Keys(members[own].Chaincodes)) {
+		if strings.HasPrefix(name, "_") { // the peer's own, like _lifecycle
 			continue
 		}
-		if err := peer.Endorsable(ctx, ch.Name, d.Name); err != nil {
-			return fmt.Errorf("%s, chaincode %s: %w", node.Name(), d.Name, err)
+		if err := peer.Endorsable(ctx, ch.Name, name); err != nil {
+			return fmt.Errorf("%s, chaincode %s: %w", node.Name(), name, err)
 		}
 	}
 	return o.known(ctx, ch, node, len(members[own].Chaincodes))
