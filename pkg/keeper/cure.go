@@ -1,0 +1,30 @@
+package keeper
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Cures says to a person what to do about nodes that are held, each thing once.
+func Cures(held []Hold) string {
+	var all []string
+	seen := map[string]bool{}
+	for _, h := range held {
+		if cure := h.Cure(); !seen[cure] {
+			seen[cure] = true
+			all = append(all, cure)
+		}
+	}
+	return strings.Join(all, "; ")
+}
+
+// Cure says how the node comes to be let go.
+func (h Hold) Cure() string {
+	switch h.By {
+	case ByRestore:
+		return fmt.Sprintf(`"pivt restore %s" goes on with the restore, "pivt restore %s --cancel" puts back what was there`, h.Key, h.Key)
+	case ByBackup:
+		return fmt.Sprintf(`wait until backup %s is over ("pivt status" shows it); if its workflow is gone, its nodes are started within a minute`, h.Key)
+	}
+	return fmt.Sprintf("nobody can tell who holds %s; if nothing is under way: kubectl annotate statefulset %s %s- && kubectl scale statefulset %s --replicas=1", h.Node, h.Node, HeldAnnotation, h.Node)
+}
