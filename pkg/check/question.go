@@ -200,6 +200,9 @@ func (s *Status) Results() []Result {
 		if n.Reason == notInstalled {
 			cure = "pivt install"
 		}
+		if n.Held != nil {
+			cure = n.Held.Cure
+		}
 		out = append(out, Result{Category: "nodes", Title: n.Name + " is ready", OK: n.Ready, Detail: n.Reason, Hint: hint(n.Ready, cure)})
 	}
 	for _, c := range s.Channels {

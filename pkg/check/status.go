@@ -11,7 +11,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"pivt.io/pivt/pkg/backup"
 	"pivt.io/pivt/pkg/fabric"
+	"pivt.io/pivt/pkg/keeper"
 	"pivt.io/pivt/pkg/kube"
 	"pivt.io/pivt/pkg/network"
 )
@@ -24,6 +26,8 @@ type Status struct {
 	Nodes      []Node      `json:"nodes"`
 	Channels   []Channel   `json:"channels"`
 	Chaincodes []Chaincode `json:"chaincodes"`
+	// Backup is what the namespace remembers of its backups; nil if it has never had one.
+	Backup *backup.Status `json:"backup,omitempty"`
 }
 
 // Node is one peer or orderer.
@@ -33,6 +37,16 @@ type Node struct {
 	Org    string `json:"org"`
 	Ready  bool   `json:"ready"`
 	Reason string `json:"reason,omitempty"`
+	// Held is set while a backup or a restore has the node in hand.
+	Held *Held `json:"held,omitempty"`
+}
+
+// Held says who has a node in hand, and how it comes to be let go.
+type Held struct {
+	By    string    `json:"by"` // backup or restore
+	Key   string    `json:"key"`
+	Since time.Time `json:"since"`
+	Cure  string    `json:"cure"`
 }
 
 // Channel is one channel of the files.
@@ -77,7 +91,12 @@ func Collect(ctx context.Context, a *Access) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	up := s.nodes(a, state)
+	held, err := keeper.Held(ctx, a.Kube.Core(), a.Kube.Namespace())
+	if err != nil {
+		return nil, kube.Explain(err)
+	}
+	up := s.nodes(a, state, held)
+	s.backups(ctx, a)
 	stuck, err := a.Kube.StuckPods(ctx, chaincodePods)
 	if err != nil {
 		stuck = nil // without the right to see pods there is nothing to tell of them
@@ -105,22 +124,41 @@ func Collect(ctx context.Context, a *Access) (*Status, error) {
 	return s, ctx.Err()
 }
 
-func (s *Status) nodes(a *Access, state kube.State) (up map[string]bool) {
+func (s *Status) nodes(a *Access, state kube.State, held []keeper.Hold) (up map[string]bool) {
 	found := map[string]kube.Workload{}
 	for _, w := range state.Workloads {
 		found[w.Name] = w
 	}
+	holds := map[string]keeper.Hold{}
+	for _, h := range held {
+		holds[h.Node] = h
+	}
 	up = map[string]bool{}
 	for _, n := range a.Network.Nodes() {
 		w, ok := found[n.Name()]
-		reason := w.Reason
+		one := Node{Name: n.Name(), Kind: string(n.Org.Kind), Org: n.Org.Name, Ready: w.Ready, Reason: w.Reason}
 		if !ok {
-			reason = notInstalled
+			one.Reason = notInstalled
 		}
-		up[n.Name()] = w.Ready
-		s.Nodes = append(s.Nodes, Node{Name: n.Name(), Kind: string(n.Org.Kind), Org: n.Org.Name, Ready: w.Ready, Reason: reason})
+		if h, ok := holds[n.Name()]; ok {
+			one.Held = &Held{By: string(h.By), Key: h.Key, Since: h.Since, Cure: h.Cure()}
+			if !h.Running { // Kubernetes calls a set of no pods complete
+				one.Ready, one.Reason = false, fmt.Sprintf("stopped by %s %s", h.By, h.Key)
+			}
+		}
+		up[n.Name()] = one.Ready
+		s.Nodes = append(s.Nodes, one)
 	}
 	return up
+}
+
+// backups takes over what is known of backups; without the right to read it there is nothing
+// to tell.
+func (s *Status) backups(ctx context.Context, a *Access) {
+	known, err := keeper.ReadStatus(ctx, a.Kube.Core(), a.Kube.Namespace())
+	if err == nil && known != (backup.Status{}) {
+		s.Backup = &known
+	}
 }
 
 func (s *Status) complete() bool {

@@ -29,6 +29,7 @@ type inputs struct {
 	network  *network.Network
 	values   map[string]any
 	warnings network.Problems
+	beside   map[string]string // files that the sources name, as they are on disk
 }
 
 // load reads and validates the files, printing warnings.
@@ -51,7 +52,12 @@ func (g *globals) load(s *State) (*inputs, error) {
 
 // loadFrom validates files that have been read, with the files that these name.
 func (g *globals) loadFrom(s *State, sources []network.Source) (*inputs, error) {
-	whole, err := network.Inline(sources, g.set, func(base, name string) ([]byte, error) { return readBeside(s, base, name) })
+	beside := map[string]string{}
+	whole, err := network.Inline(sources, g.set, func(base, name string) ([]byte, error) {
+		data, err := readBeside(s, base, name)
+		beside[name] = string(data)
+		return data, err
+	})
 	if err != nil {
 		return nil, g.allProblems(sources, err)
 	}
@@ -63,7 +69,7 @@ func (g *globals) loadFrom(s *State, sources []network.Source) (*inputs, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &inputs{sources: sources, network: n, values: values, warnings: problems.Warnings()}, nil
+	return &inputs{sources: sources, network: n, values: values, warnings: problems.Warnings(), beside: beside}, nil
 }
 
 // allProblems adds to the problems of files that files name those of the files themselves.

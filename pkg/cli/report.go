@@ -94,6 +94,20 @@ func (s *plainStep) Update(note string) {
 	}
 }
 
+// Progress prints a line now and then, so that a long log stays one that a person reads.
+func (s *plainStep) Progress(note string) {
+	s.mu.Lock()
+	due := s.r.now().Sub(s.printed) >= heartbeat/3
+	s.note = note
+	if due {
+		s.printed = s.r.now()
+	}
+	s.mu.Unlock()
+	if due {
+		s.r.line("..", s.title+prefixed(": ", note))
+	}
+}
+
 func (s *plainStep) end(mark, text string) {
 	s.once.Do(func() {
 		close(s.stop)
@@ -164,10 +178,13 @@ type jsonStep struct {
 }
 
 func (s *jsonStep) Update(note string) { s.r.emit(s.title, "running", note) }
-func (s *jsonStep) Done(note string)   { s.r.emit(s.title, "done", note) }
-func (s *jsonStep) Skip(why string)    { s.r.emit(s.title, "unchanged", why) }
-func (s *jsonStep) Warn(note string)   { s.r.emit(s.title, "warning", note) }
-func (s *jsonStep) Fail(err error)     { s.r.emit(s.title, "failed", err.Error()) }
+
+// Progress is an event like any other: a program can leave out what it does not want.
+func (s *jsonStep) Progress(note string) { s.Update(note) }
+func (s *jsonStep) Done(note string)     { s.r.emit(s.title, "done", note) }
+func (s *jsonStep) Skip(why string)      { s.r.emit(s.title, "unchanged", why) }
+func (s *jsonStep) Warn(note string)     { s.r.emit(s.title, "warning", note) }
+func (s *jsonStep) Fail(err error)       { s.r.emit(s.title, "failed", err.Error()) }
 
 type quietReporter struct{}
 
@@ -176,11 +193,12 @@ func (quietReporter) Start(string) deploy.Step { return quietStep{} }
 
 type quietStep struct{}
 
-func (quietStep) Update(string) {}
-func (quietStep) Done(string)   {}
-func (quietStep) Skip(string)   {}
-func (quietStep) Warn(string)   {}
-func (quietStep) Fail(error)    {}
+func (quietStep) Update(string)   {}
+func (quietStep) Progress(string) {}
+func (quietStep) Done(string)     {}
+func (quietStep) Skip(string)     {}
+func (quietStep) Warn(string)     {}
+func (quietStep) Fail(error)      {}
 
 func prefixed(prefix, s string) string {
 	if s == "" {

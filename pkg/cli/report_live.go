@@ -117,6 +117,9 @@ func (s *liveStep) Update(note string) {
 	s.r.draw("")
 }
 
+// Progress redraws, which costs nothing.
+func (s *liveStep) Progress(note string) { s.Update(note) }
+
 func (s *liveStep) Done(note string) {
 	s.r.end(s, "✓", green, s.title+prefixed(": ", note)+took(s.r.now().Sub(s.began)))
 }

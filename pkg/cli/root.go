@@ -96,7 +96,7 @@ Every command may be interrupted and repeated; what is already there is left alo
 	root.SetCompletionCommandGroupID("other")
 	for group, commands := range map[string][]*cobra.Command{
 		"network": {newInit(s, g), newValidate(s, g), newInstall(s, g), newUninstall(s, g), newStatus(s, g), newCheck(s, g), newNetwork(s, g)},
-		"fabric":  {newCrypto(s, g), newChannel(s, g), newChaincode(s, g), newProfile(s, g)},
+		"fabric":  {newCrypto(s, g), newChannel(s, g), newChaincode(s, g), newProfile(s, g), newBackup(s, g), newRestore(s, g)},
 		"other":   {newRender(s, g), newVersion(s, g)},
 	} {
 		for _, c := range commands {

@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"golang.org/x/term"
+
+	"pivt.io/pivt/pkg/backup"
+	"pivt.io/pivt/pkg/kube"
 )
 
 // State is everything of the process that a command may touch.
@@ -29,6 +32,8 @@ type State struct {
 	Now func() time.Time
 	// Dial connects to a node by its address in the cluster; nil means by port-forward.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
+	// Ask has the backup repository answer a question; nil means by a pod in the namespace.
+	Ask func(ctx context.Context, k *kube.Client, s backup.Settings, args []string) ([]byte, error)
 }
 
 // OS returns the State of the real process.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,7 +25,8 @@ func newStatus(s *State, g *globals) *cobra.Command {
 		Use:   "status",
 		Short: "Show every node, channel and chaincode",
 		Long: `Show how the network is doing: which nodes are ready, which channels have how many blocks and which
-peers, which chaincodes are committed, approved by whom and installed where.
+peers, which chaincodes are committed, approved by whom and installed where; how old the last verified backup
+is, and what to do about nodes that a backup or a restore has stopped.
 
 Nodes are asked through the API server's port-forward, as the organisations' first users.
 
@@ -84,7 +86,7 @@ func (g *globals) status(ctx context.Context, s *State, a *check.Access, wait ti
 		late := !s.Now().Before(deadline)
 		if watch || st.Ready || late {
 			var b strings.Builder
-			if err := g.printStatus(&b, st); err != nil {
+			if err := g.printStatus(&b, st, s.Now()); err != nil {
 				return err
 			}
 			if b.String() != last {
@@ -119,7 +121,7 @@ func interruptedStatus(ctx context.Context, watch bool) error {
 	return nil
 }
 
-func (g *globals) printStatus(w io.Writer, st *check.Status) error {
+func (g *globals) printStatus(w io.Writer, st *check.Status, now time.Time) error {
 	if done, err := g.structured(w, "Status", st); done || err != nil {
 		return err
 	}
@@ -147,7 +149,43 @@ func (g *globals) printStatus(w io.Writer, st *check.Status) error {
 		return err
 	}
 	fmt.Fprintln(w)
-	return g.printChaincodes(w, st.Chaincodes)
+	if err := g.printChaincodes(w, st.Chaincodes); err != nil {
+		return err
+	}
+	return printBackup(w, st, now)
+}
+
+// printBackup tells how old the last verified backup is, what went wrong since, and what to do
+// about nodes that are held.
+func printBackup(w io.Writer, st *check.Status, now time.Time) error {
+	var lines []string
+	if b := st.Backup; b != nil {
+		var since time.Time
+		if v := b.LastVerified; v != nil {
+			since = v.Time
+			lines = append(lines, fmt.Sprintf("last verified backup: %s, %s old", v.Key, age(now.Sub(v.Time))))
+		} else {
+			lines = append(lines, "last verified backup: none")
+		}
+		if l := b.Last; l != nil && l.Time.After(since) && (b.LastVerified == nil || l.Key != b.LastVerified.Key) {
+			lines = append(lines, fmt.Sprintf("not verified yet: %s, %s old; \"pivt backup verify %s\"", l.Key, age(now.Sub(l.Time)), l.Key))
+		}
+		if f := b.LastFailure; f != nil && f.Time.After(since) {
+			lines = append(lines, fmt.Sprintf("last failed backup: %s, %s ago%s", f.Key, age(now.Sub(f.Time)), prefixed(": ", firstLine(f.Message))))
+		}
+	}
+	var cures []string
+	for _, n := range st.Nodes {
+		if n.Held != nil && !slices.Contains(cures, n.Held.Cure) {
+			cures = append(cures, n.Held.Cure)
+			lines = append(lines, fmt.Sprintf("held by %s %s since %s: %s", n.Held.By, n.Held.Key, n.Held.Since.UTC().Format(time.RFC3339), n.Held.Cure))
+		}
+	}
+	if len(lines) == 0 {
+		return nil
+	}
+	_, err := fmt.Fprintf(w, "\n%s\n", strings.Join(lines, "\n"))
+	return err
 }
 
 func (g *globals) printChannels(w io.Writer, channels []check.Channel) error {

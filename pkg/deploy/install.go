@@ -87,6 +87,10 @@ func (d *Deployment) prepare(ctx context.Context) ([]Change, error) {
 		step.Fail(err)
 		return nil, err
 	}
+	if err := d.NotHeld(ctx); err != nil {
+		step.Fail(err)
+		return nil, err
+	}
 	made, err := d.Kube.EnsureNamespace(ctx, ns, map[string]string{
 		"pod-security.kubernetes.io/enforce": "restricted",
 		labelManagedBy:                       managedBy,

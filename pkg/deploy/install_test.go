@@ -80,10 +80,11 @@ func (c *chapter) Update(note string) {
 		c.s.heard(c.title, note)
 	}
 }
-func (c *chapter) Done(note string) { c.end("done", note) }
-func (c *chapter) Skip(why string)  { c.end("skipped", why) }
-func (c *chapter) Warn(note string) { c.end("warned", note) }
-func (c *chapter) Fail(err error)   { c.end("failed", err.Error()) }
+func (c *chapter) Done(note string)     { c.end("done", note) }
+func (c *chapter) Progress(note string) { c.Update(note) }
+func (c *chapter) Skip(why string)      { c.end("skipped", why) }
+func (c *chapter) Warn(note string)     { c.end("warned", note) }
+func (c *chapter) Fail(err error)       { c.end("failed", err.Error()) }
 
 const namespace = "fabric"
 

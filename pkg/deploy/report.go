@@ -9,6 +9,9 @@ type Reporter interface {
 type Step interface {
 	// Update tells the latest state, such as "2 of 5 nodes ready".
 	Update(note string)
+	// Progress is an Update that is out of date soon: "copying 412 MiB of 1.3 GiB". A printer
+	// that cannot redraw leaves most of them out.
+	Progress(note string)
 	// Done ends a step that changed something or waited for something.
 	Done(note string)
 	// Skip ends a step that found nothing to do.

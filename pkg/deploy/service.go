@@ -29,6 +29,9 @@ func (d *Deployment) serve(ctx context.Context, include []string) ([]Change, err
 	if revisions, err := chart.History(d.Kube); err != nil || len(revisions) == 0 {
 		return nil, err
 	}
+	if err := d.NotHeld(ctx); err != nil {
+		return nil, err
+	}
 	material, changes, err := d.keys(ctx)
 	if err != nil {
 		return changes, err

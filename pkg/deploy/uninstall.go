@@ -28,7 +28,7 @@ func (d *Deployment) Uninstall(ctx context.Context, o UninstallOptions) ([]Chang
 		kinds    []schema.GroupVersionResource
 		wanted   bool
 	}{
-		{"workflows", labelPartOf + "=" + network.Release, []schema.GroupVersionResource{resource("argoproj.io", "v1alpha1", "workflows")}, true},
+		{"workflows", labelPartOf + "=" + network.Release, []schema.GroupVersionResource{resource("argoproj.io", "v1alpha1", cronWorkflows), resource("argoproj.io", "v1alpha1", "workflows")}, true},
 		{"release " + network.Release, "", nil, true},
 		{"chaincodes", "app.kubernetes.io/component in (chaincode,chaincode-build)", []schema.GroupVersionResource{resource("", "v1", "pods"), resource("", "v1", "secrets")}, true},
 		{"secrets", labelPartOf + "=" + network.Release + "," + labelManagedBy + "=" + managedBy,

@@ -1,0 +1,405 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"pivt.io/pivt/pkg/backup"
+	"pivt.io/pivt/pkg/deploy"
+	"pivt.io/pivt/pkg/exit"
+	"pivt.io/pivt/pkg/network"
+	"pivt.io/pivt/pkg/pki"
+)
+
+type restoreOptions struct {
+	backupFlags
+	cryptoConfigFlags
+	at     string
+	orgs   []string
+	nodes  []string
+	accept []string
+	cancel bool
+	yes    bool
+	dryRun dryRun
+}
+
+func newRestore(s *State, g *globals) *cobra.Command {
+	var o restoreOptions
+	c := &cobra.Command{
+		Use:   "restore [KEY]",
+		Short: "Put a backup in place of the nodes' data",
+		Long: `Stop the nodes, put the saved data in place of theirs, and start them. Nodes that the namespace does not have
+are deployed first, so an empty namespace, or another cluster with the same files and keys, becomes the network
+that was saved. With --org or --node only these are restored, and catch up from the others.
+
+Instead of KEY, --at names a moment: the newest verified backup that was finished by then is taken.
+
+A restore refuses what it was not told to accept: a backup that nobody has verified (unverified), a target that
+is not the network which was saved (other-network), nodes that have newer data (newer-data), a backup without
+some of the nodes (missing-parts), and removing the old data before the new are there where there is no room for
+both (overwrite).
+
+The former data stay beside the new until every node serves again. A restore that fails leaves the nodes stopped,
+because they may be half restored: repeat the command to go on, or give --cancel to put back what was there.
+
+With --crypto-config the keys that were saved with the backup are decrypted into a new directory first.
+
+Exit status: 0 done; 1 failed; 2 wrong usage or files, or not confirmed, nothing was changed; 3 refused, nothing
+was changed; 4 timed out; 130 interrupted, the workflow goes on.`,
+		Example: `  # everything, as it was
+  pivt restore 20261121-030000
+
+  # the newest verified backup of two hours ago, in a script
+  pivt restore --at 2h --accept newer-data --yes
+
+  # one peer, while the others serve
+  pivt restore 20261121-030000 --node hlf-peer--org1--peer0
+
+  # on a new machine, into another cluster, keys and all
+  pivt restore 20261121-030000 --context other --crypto-config crypto-config --passphrase-file passphrase.txt`,
+		Args: args(cobra.MaximumNArgs(1)),
+		RunE: func(c *cobra.Command, a []string) error {
+			if err := o.check(a); err != nil {
+				return err
+			}
+			key := ""
+			if len(a) == 1 {
+				key = a[0]
+			}
+			return o.run(c, s, g, key)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&o.at, "at", "", "instead of KEY: a time (2026-11-21T03:00:00Z) or how long ago (2h, 7d)")
+	f.StringSliceVar(&o.orgs, "org", nil, "only nodes of this organisation; may be repeated")
+	f.StringSliceVar(&o.nodes, "node", nil, "only this node; may be repeated")
+	f.StringSliceVar(&o.accept, "accept", nil, "what would be refused: "+strings.Join(risks(), ", "))
+	f.BoolVar(&o.cancel, "cancel", false, "put back what a restore that failed has replaced, and start the nodes")
+	f.BoolVar(&o.yes, "yes", false, "do not ask")
+	o.dryRun.addFlag(c)
+	o.cryptoConfigFlags.addFlags(f, "decrypt the saved keys into this directory first, which must be empty or new")
+	o.backupFlags.addFlags(f)
+	completeFlag(c, s, g, "org", orgNames)
+	completeFlag(c, s, g, "node", nodeNames)
+	if err := c.RegisterFlagCompletionFunc("accept", cobra.FixedCompletions(risks(), cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic("unreachable: the flag was added before: " + err.Error())
+	}
+	return c
+}
+
+// check finds what is wrong with the command line alone.
+func (o *restoreOptions) check(a []string) error {
+	switch {
+	case len(a) == 0 && o.at == "":
+		return usageErrorf("which backup? give its KEY, or a time with --at; \"pivt backup list\" shows the keys")
+	case len(a) == 1 && o.at != "":
+		return usageErrorf("KEY and --at exclude each other")
+	case len(a) == 1:
+		if err := backup.CheckKey(a[0]); err != nil {
+			return usageError(err)
+		}
+	case o.cancel:
+		return usageErrorf("--cancel needs the KEY of the restore that is to be taken back")
+	}
+	if o.cancel && (len(o.orgs)+len(o.nodes)+len(o.accept) > 0 || o.cryptoConfig != "") {
+		return usageErrorf("a restore is taken back as a whole: leave --org, --node, --accept and --crypto-config out")
+	}
+	if o.passphraseFile != "" && o.cryptoConfig == "" {
+		return usageErrorf("--passphrase-file needs --crypto-config DIR, where the decrypted keys go")
+	}
+	_, err := backup.ParseAccept(o.accept)
+	return usageError(err)
+}
+
+func (o *restoreOptions) run(c *cobra.Command, s *State, g *globals, key string) error {
+	ctx := c.Context()
+	accept, err := backup.ParseAccept(o.accept)
+	if err != nil {
+		return err
+	}
+	passphrase, err := o.passphrase(s)
+	if err != nil {
+		return err
+	}
+	b, err := g.backups(ctx, s)
+	if err != nil {
+		return err
+	}
+	if o.cancel {
+		return o.takeBack(c, b, key)
+	}
+	selection, err := o.selection(b.in.network)
+	if err != nil {
+		return usageError(err)
+	}
+	nodes, err := selection.Of(b.in.network)
+	if err != nil {
+		return usageError(err)
+	}
+	one, err := o.choose(ctx, b, key)
+	if err != nil {
+		return err
+	}
+	if one.Verified == nil && !accept.Has(backup.Unverified) {
+		return exit.WithHint(exit.With(fmt.Errorf("backup %s has not been verified; nothing was changed", one.Key), exit.NotReady),
+			fmt.Sprintf(`"pivt backup verify %s" proves it whole; --accept unverified takes it as it is`, one.Key))
+	}
+	m, err := b.manifest(ctx, one.Key)
+	if err != nil {
+		return err
+	}
+	missing, err := b.d.Missing(ctx)
+	if err != nil {
+		return err
+	}
+	if o.dryRun != dryRunNone {
+		return o.print(b, m, selection, nodes, "would be restored")
+	}
+	if err := confirm(s, o.lost(b, one, nodes, missing), "nothing was changed", o.yes); err != nil {
+		return err
+	}
+	began := s.Now()
+	if passphrase != "" {
+		if err := o.unseal(b, m, passphrase); err != nil {
+			return err
+		}
+	}
+	if len(missing) > 0 {
+		if err := o.deploy(ctx, b, m, accept); err != nil {
+			return err
+		}
+	}
+	r := deploy.BackupRun{Action: deploy.BackupRestore, Key: one.Key, Selection: selection, Accept: accept}
+	if _, err := b.run(ctx, c, o.backupFlags, r); err != nil {
+		return err
+	}
+	if err := o.print(b, m, selection, nodes, restored); err != nil {
+		return err
+	}
+	if !g.quiet && g.output != outputJSON {
+		fmt.Fprintf(s.Stderr, "done in %s; the network goes on from there\n", seconds(s.Now().Sub(began)))
+	}
+	return nil
+}
+
+// selection is what the flags narrow the restore to; a node may be named as in its certificate.
+func (o *restoreOptions) selection(n *network.Network) (backup.Selection, error) {
+	sel := backup.Selection{Orgs: o.orgs}
+	for _, name := range o.nodes {
+		for _, node := range n.Nodes() {
+			if node.CommonName == name {
+				name = node.Name()
+			}
+		}
+		sel.Nodes = append(sel.Nodes, name)
+	}
+	return sel, nil
+}
+
+// choose finds the backup that KEY or --at means.
+func (o *restoreOptions) choose(ctx context.Context, b *backups, key string) (backup.Summary, error) {
+	var at time.Time
+	if key == "" {
+		var err error
+		if at, err = moment(o.at, b.s.Now()); err != nil {
+			return backup.Summary{}, usageError(err)
+		}
+	}
+	list, err := b.list(ctx)
+	if err != nil {
+		return backup.Summary{}, err
+	}
+	if key != "" {
+		return find(list, key)
+	}
+	one, ok := newest(list, at)
+	if !ok {
+		return one, exit.WithHint(exit.With(fmt.Errorf("no verified backup was finished by %s", at.UTC().Format(time.RFC3339)), exit.Failed), `"pivt backup list" shows what there is`)
+	}
+	return one, nil
+}
+
+// newest is the last verified backup that had been finished by a moment.
+func newest(list []backup.Summary, at time.Time) (backup.Summary, bool) {
+	var best backup.Summary
+	for _, one := range list {
+		if one.Complete && one.Verified != nil && !one.Finished.After(at) && one.Finished.After(best.Finished) {
+			best = one
+		}
+	}
+	return best, best.Key != ""
+}
+
+// moment reads a time, or how long ago it was.
+func moment(text string, now time.Time) (time.Time, error) {
+	if at, err := time.Parse(time.RFC3339, text); err == nil {
+		return at, nil
+	}
+	ago := strings.TrimSuffix(strings.TrimSpace(strings.TrimSuffix(text, "ago")), " ")
+	if days, ok := strings.CutSuffix(ago, "d"); ok {
+		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
+			return now.AddDate(0, 0, -int(n)), nil
+		}
+	}
+	if d, err := time.ParseDuration(ago); err == nil && d >= 0 {
+		return now.Add(-d), nil
+	}
+	return time.Time{}, fmt.Errorf("--at %q: write a time as 2026-11-21T03:00:00Z, or how long ago, as 2h or 7d", text)
+}
+
+// lost says what a restore does to what is there.
+func (o *restoreOptions) lost(b *backups, one backup.Summary, nodes []*network.Node, missing []string) string {
+	there := 0
+	for _, n := range nodes {
+		if !slices.Contains(missing, n.Name()) {
+			there++
+		}
+	}
+	text := fmt.Sprintf("stops %s in namespace %s and replaces their data by backup %s, which is %s old (%s)",
+		count(there, "node"), b.d.Kube.Namespace(), one.Key, age(b.s.Now().Sub(began(one))), worth(one))
+	if there == 0 {
+		text = fmt.Sprintf("deploys %s into namespace %s with the data of backup %s, which is %s old (%s)",
+			count(len(nodes), "node"), b.d.Kube.Namespace(), one.Key, age(b.s.Now().Sub(began(one))), worth(one))
+	} else if len(missing) > 0 {
+		text += fmt.Sprintf("; %s that the namespace lacks are deployed first", count(len(missing), "node"))
+	}
+	if there > 0 {
+		text += "; transactions made since then are lost, unless nodes that stay have them"
+	}
+	return text
+}
+
+// unseal brings back the directory of keys, and has the rest of the command use it.
+func (o *restoreOptions) unseal(b *backups, m *backup.Manifest, passphrase string) error {
+	if len(m.CryptoConfig) == 0 {
+		return exit.With(fmt.Errorf("backup %s was made without crypto-config; nothing was changed", m.Key), exit.Invalid)
+	}
+	step := b.d.Report.Start("crypto-config")
+	files, err := deploy.UnsealTree(m.CryptoConfig, passphrase, b.s.path(o.cryptoConfig))
+	if err != nil {
+		step.Fail(err)
+		return err
+	}
+	step.Done(fmt.Sprintf("%d files decrypted into %s", files, o.cryptoConfig))
+	b.g.cryptoDir = o.cryptoConfig
+	b.d.CryptoDir = b.s.path(o.cryptoConfig)
+	return nil
+}
+
+// deploy brings up nodes that the namespace does not have, with nothing in them. Their keys must
+// be there and be those of the network that was saved: a restore makes none.
+func (o *restoreOptions) deploy(ctx context.Context, b *backups, m *backup.Manifest, accept backup.Accept) error {
+	material, err := pki.Load(b.d.CryptoDir, b.in.network)
+	if err != nil {
+		return exit.WithHint(exit.With(fmt.Errorf("the nodes must be deployed first, and their keys are not in %s: %w", b.s.relative(b.d.CryptoDir), err), exit.Invalid),
+			"name their directory with --crypto-dir; or, if they were saved with the backup: --crypto-config DIR --passphrase-file FILE")
+	}
+	public := map[string]*pki.Public{}
+	for name, org := range material.Orgs {
+		public[name] = &org.Public
+	}
+	id, err := backup.IdentityOf(b.in.network, public)
+	if err != nil {
+		return err
+	}
+	if other := m.Identity.Differences(id); len(other) > 0 && !accept.Has(backup.OtherNetwork) {
+		return exit.WithHint(exit.With(fmt.Errorf("the keys in %s are not those of the network that was saved: %s; nothing was changed",
+			b.s.relative(b.d.CryptoDir), strings.Join(other, "; ")), exit.NotReady), "name the directory it was made with (--crypto-dir)")
+	}
+	ctx, cancel := withTimeout(ctx, o.timeout)
+	defer cancel()
+	_, err = b.d.InstallNodes(ctx)
+	return err
+}
+
+// takeBack undoes a restore that failed.
+func (o *restoreOptions) takeBack(c *cobra.Command, b *backups, key string) error {
+	does := fmt.Sprintf("puts back what the restore of backup %s has replaced in namespace %s, and starts the nodes", key, b.d.Kube.Namespace())
+	if err := confirm(b.s, does, "nothing was changed", o.yes); err != nil {
+		return err
+	}
+	if _, err := b.run(c.Context(), c, o.backupFlags, deploy.BackupRun{Action: deploy.BackupRestore, Key: key, Cancel: true}); err != nil {
+		return err
+	}
+	return b.g.changes(b.s.Stdout, []deploy.Change{{Object: "backup/" + key, Verb: cancelled}})
+}
+
+// restoredNode is a line of the result.
+type restoredNode struct {
+	Node     string            `json:"node"`
+	Verb     string            `json:"verb"`
+	Channels map[string]uint64 `json:"channels,omitempty"` // blocks, as saved
+}
+
+// print tells of each node how far it was saved, which is where it goes on from.
+func (o *restoreOptions) print(b *backups, m *backup.Manifest, sel backup.Selection, nodes []*network.Node, verb string) error {
+	resumes := m.Resumes()
+	results := []restoredNode{}
+	for _, n := range nodes {
+		saved, ok := m.Node(n.Name())
+		if !ok {
+			continue
+		}
+		r := restoredNode{Node: n.Name(), Verb: verb, Channels: map[string]uint64{}}
+		for _, c := range saved.Channels {
+			r.Channels[c.Name] = c.Height
+			if sel.All() && n.Org.Kind == network.Orderer {
+				r.Channels[c.Name] = resumes[c.Name]
+			}
+		}
+		results = append(results, r)
+	}
+	if done, err := b.g.structured(b.s.Stdout, "Restore", map[string]any{"key": m.Key, "nodes": results}); done || err != nil {
+		return err
+	}
+	for _, r := range results {
+		line := "node/" + r.Node
+		if b.g.output != outputName {
+			line += " " + r.Verb + heights(r.Channels)
+		}
+		if _, err := fmt.Fprintln(b.s.Stdout, line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// heights lists channels with their blocks.
+func heights(channels map[string]uint64) string {
+	var parts []string
+	for name, height := range channels {
+		parts = append(parts, fmt.Sprintf("%s at %d", name, height))
+	}
+	slices.Sort(parts)
+	return prefixed(": ", strings.Join(parts, ", "))
+}
+
+func risks() []string {
+	var names []string
+	for _, r := range backup.Risks() {
+		names = append(names, string(r))
+	}
+	return names
+}
+
+func orgNames(n *network.Network) []string {
+	var names []string
+	for _, o := range n.Orgs() {
+		names = append(names, o.Name)
+	}
+	return names
+}
+
+func nodeNames(n *network.Network) []string {
+	var names []string
+	for _, node := range n.Nodes() {
+		names = append(names, node.Name())
+	}
+	return names
+}

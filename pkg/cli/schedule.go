@@ -1,0 +1,74 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"pivt.io/pivt/pkg/deploy"
+)
+
+type scheduleOptions struct {
+	remove, suspend bool
+}
+
+func newBackupSchedule(s *State, g *globals) *cobra.Command {
+	var o scheduleOptions
+	c := &cobra.Command{
+		Use:   "schedule",
+		Short: "Make backups at the times that the files say",
+		Long: `Make the CronWorkflow hlf-backup what backup.schedule in the files says. Each of its backups is verified and
+followed by a prune, like those of "pivt backup create". Repeat the command after every change of the files: the
+schedule saves the network as it was when the command ran.
+
+Exit status: 0 done or nothing to do; 1 failed; 2 wrong usage or files; 3 the cluster lacks something.`,
+		Example: `  # network.yaml: backup: {schedule: "0 3 * * *", timezone: Europe/Istanbul}
+  pivt backup schedule
+
+  # not for now, and go on
+  pivt backup schedule --suspend
+  pivt backup schedule
+
+  # no longer; backups that are there stay
+  pivt backup schedule --remove`,
+		Args: args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error { return o.run(c, s, g) },
+	}
+	c.Flags().BoolVar(&o.remove, "remove", false, "remove the schedule")
+	c.Flags().BoolVar(&o.suspend, "suspend", false, "keep the schedule, but make no backups until it is set again")
+	c.MarkFlagsMutuallyExclusive("remove", "suspend")
+	return c
+}
+
+func (o *scheduleOptions) run(c *cobra.Command, s *State, g *globals) error {
+	ctx := c.Context()
+	in, err := g.load(s)
+	if err != nil {
+		return err
+	}
+	var change deploy.Change
+	if o.remove {
+		d, err := g.deploymentOf(s, in)
+		if err != nil {
+			return err
+		}
+		if change, err = d.Unschedule(ctx); err != nil {
+			return err
+		}
+		return g.changes(s.Stdout, []deploy.Change{change})
+	}
+	b, err := g.backupsOf(ctx, s, in)
+	if err != nil {
+		return err
+	}
+	if change, err = b.d.Schedule(ctx, b.files(), o.suspend); err != nil {
+		return err
+	}
+	if err := g.changes(s.Stdout, []deploy.Change{change}); err != nil {
+		return err
+	}
+	if o.suspend && !g.quiet && g.output != outputJSON {
+		fmt.Fprintln(s.Stderr, `suspended; "pivt backup schedule" goes on`)
+	}
+	return nil
+}

@@ -1,0 +1,36 @@
+package deploy
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"pivt.io/pivt/pkg/exit"
+	"pivt.io/pivt/pkg/keeper"
+	"pivt.io/pivt/pkg/kube"
+)
+
+// NotHeld refuses to touch nodes that a backup or a restore has in hand: they are stopped on
+// purpose, and whoever scales them up spoils the copy or starts what is half restored.
+func (d *Deployment) NotHeld(ctx context.Context) error {
+	held, err := keeper.Held(ctx, d.Kube.Core(), d.Kube.Namespace())
+	if err != nil {
+		return kube.Explain(err)
+	}
+	if len(held) == 0 {
+		return nil
+	}
+	const shown = 3
+	names := make([]string, 0, shown+1)
+	for i, h := range held {
+		if i == shown {
+			names = append(names, fmt.Sprintf("%d more", len(held)-shown))
+			break
+		}
+		names = append(names, h.Node)
+	}
+	h := held[0]
+	return exit.WithHint(exit.With(fmt.Errorf("%s %s has nodes in hand since %s: %s; nothing was changed", h.By, h.Key, h.Since.UTC().Format(time.RFC3339), strings.Join(names, ", ")), exit.NotReady),
+		keeper.Cures(held))
+}
