@@ -57,6 +57,12 @@ func (k *Keeper) saveNode(ctx context.Context, key string, t target) error {
 		} else if all {
 			k.Log.Info("its volumes are cloned already", t.Kind, t.Name)
 			t.Stopped = stopped
+			if _, err := k.freed(ctx, key, t, true); err != nil {
+				return err
+			}
+			if err := k.serving(ctx, t, nil); err != nil {
+				return fmt.Errorf("%w; no other node was stopped", err)
+			}
 			return k.saveClones(ctx, t, key)
 		}
 	}

@@ -74,6 +74,9 @@ func (k *Keeper) up(ctx context.Context, all []target) error {
 			if err != nil {
 				return "", err
 			}
+			if h := holdOf(set); h != nil {
+				return "", taken(*h) // since we looked first
+			}
 			reason, _, err := k.ready(ctx, set)
 			if err != nil {
 				return "", err
