@@ -26,9 +26,11 @@ type sample struct {
 	archive *txtar.Archive
 }
 
-func samples(t testing.TB) []*sample {
+func samples(t testing.TB) []*sample { return samplesIn(t, "testdata") }
+
+func samplesIn(t testing.TB, dir string) []*sample {
 	t.Helper()
-	paths, err := filepath.Glob("testdata/*.txtar")
+	paths, err := filepath.Glob(filepath.Join(dir, "*.txtar"))
 	if err != nil || len(paths) == 0 {
 		t.Fatalf("no samples: %v", err)
 	}
@@ -54,9 +56,12 @@ func sampleNamed(t testing.TB, name string) *sample {
 	return nil
 }
 
+// backups says where backups go, which no default can: without it backup-flow renders nothing.
+const backups = "backup: {target: {type: pvc, pvc: {claimName: backups}}}"
+
 // sources are the user's files, in the order of -f.
 func (s *sample) sources() []network.Source {
-	var sources []network.Source
+	sources := []network.Source{{Name: "backup.yaml", Data: []byte(backups)}}
 	for _, f := range s.archive.Files {
 		if strings.HasSuffix(f.Name, ".yaml") {
 			sources = append(sources, network.Source{Name: f.Name, Data: f.Data})
@@ -179,5 +184,7 @@ func scaled(orgs, peers, channels, chaincodes int) []network.Source {
 			fmt.Fprintf(&net, "        - name: channel%d\n          orgs: [%s]\n          policy: OR(%s)\n", j, strings.Join(names, ", "), strings.Join(members, ","))
 		}
 	}
-	return []network.Source{{Name: "crypto-config.yaml", Data: []byte(crypto.String())}, {Name: "network.yaml", Data: []byte(net.String())}}
+	return []network.Source{
+		{Name: "crypto-config.yaml", Data: []byte(crypto.String())}, {Name: "network.yaml", Data: []byte(net.String())}, {Name: "backup.yaml", Data: []byte(backups)},
+	}
 }

@@ -56,7 +56,7 @@ func TestRemovedKeysRender(t *testing.T) {
 	s := sampleNamed(t, "test-network")
 	removed := map[string]any{ // as PIVT's files have them; the others take any value
 		"tlsEnabled": true, "useActualDomains": true, "hostAliases": []any{}, "network.genesisProfile": "OrdererGenesis",
-		"network.systemChannelID": "testchainid", "orderer.replicas": 1, "orderer.launchPods": true, "peer.launchPods": true,
+		"network.systemChannelID": "testchainid", "orderer.replicas": 1, "backup.enabled": true, "orderer.launchPods": true, "peer.launchPods": true,
 	}
 	for _, path := range network.RemovedKeys() {
 		values := s.values(t)
@@ -112,7 +112,7 @@ func TestCopiesAreEqual(t *testing.T) {
 func TestFlowTemplatesReadOnlyValues(t *testing.T) {
 	t.Parallel()
 	forbidden := []string{".Release", ".Capabilities", ".Files", "lookup", "now", "rand", "uuidv4", "env ", "expandenv", "genCA", "getHostByName"}
-	for _, flow := range flows() {
+	for _, flow := range append(flows(), BackupFlow) {
 		err := fs.WalkDir(charts.FS, flow+"/templates", func(p string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() {
 				return err
@@ -164,6 +164,8 @@ func TestShippedFiles(t *testing.T) {
 	want := map[string][]string{
 		ChannelFlow:   flow,
 		ChaincodeFlow: flow,
+		BackupFlow: {"Chart.yaml", "README.md", "templates/_names.tpl", "templates/_settings.tpl", "templates/_spec.tpl", "templates/_task.tpl", "templates/_validate.tpl",
+			"templates/workflow.yaml", "values.schema.json", "values.yaml"},
 		Network: {
 			"Chart.yaml", "README.md",
 			"templates/NOTES.txt",

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -55,9 +56,8 @@ func pods(t testing.TB, manifest []byte) map[string]*corev1.PodSpec {
 
 // flowPods are the pods that Argo makes of a flow's templates in a default installation:
 // its own containers have no security context but what podSpecPatch gives them.
-func flowPods(t testing.TB, manifest []byte) map[string]*corev1.PodSpec {
+func flowPods(t testing.TB, wf *wfv1.Workflow) map[string]*corev1.PodSpec {
 	t.Helper()
-	wf := decode(t, manifest)
 	patch, err := yaml.YAMLToJSON([]byte(wf.Spec.PodSpecPatch))
 	if err != nil {
 		t.Fatal(err)
@@ -125,11 +125,16 @@ func TestPodsAreRestricted(t *testing.T) {
 				check(t, name, spec)
 			}
 			for _, flow := range flows() {
-				for name, spec := range flowPods(t, mustRender(t, flow, s.values(t))) {
+				for name, spec := range flowPods(t, decode(t, mustRender(t, flow, s.values(t)))) {
 					check(t, flow+"/"+name, spec)
 				}
 			}
 		})
+	}
+	for _, s := range backupSamples(t) {
+		for name, spec := range flowPods(t, backupWorkflow(t, mustRender(t, BackupFlow, s.values(t)))) {
+			check(t, s.name+"/"+name, spec)
+		}
 	}
 }
 

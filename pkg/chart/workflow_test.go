@@ -77,18 +77,23 @@ func TestFlowsPassArgo(t *testing.T) {
 				if err := validate.ValidateWorkflow(nil, nil, wf, nil, validate.ValidateOpts{Submit: true}); err != nil {
 					t.Errorf("Argo's validator: %v", err)
 				}
-				for _, tmpl := range wf.Spec.Templates {
-					if tmpl.Container == nil {
-						continue
-					}
-					if len(tmpl.Container.Command) == 0 {
-						t.Errorf("template %s names no command: the controller would ask a registry for it", tmpl.Name)
-					}
-					if tmpl.RetryStrategy == nil || tmpl.RetryStrategy.RetryPolicy != wfv1.RetryPolicyAlways || tmpl.RetryStrategy.Expression == "" {
-						t.Errorf("template %s must retry by exit code only: %+v", tmpl.Name, tmpl.RetryStrategy)
-					}
-				}
+				checkTemplates(t, wf)
 			})
+		}
+	}
+}
+
+func checkTemplates(t *testing.T, wf *wfv1.Workflow) {
+	t.Helper()
+	for _, tmpl := range wf.Spec.Templates {
+		if tmpl.Container == nil {
+			continue
+		}
+		if len(tmpl.Container.Command) == 0 {
+			t.Errorf("template %s names no command: the controller would ask a registry for it", tmpl.Name)
+		}
+		if tmpl.RetryStrategy == nil || tmpl.RetryStrategy.RetryPolicy != wfv1.RetryPolicyAlways || tmpl.RetryStrategy.Expression == "" {
+			t.Errorf("template %s must retry by exit code only: %+v", tmpl.Name, tmpl.RetryStrategy)
 		}
 	}
 }

@@ -200,16 +200,16 @@ length and with any characters in it, and a pod that could not be made of it wou
 {{- define "backup-flow.end" -}}
 {{- $backup := .root.Values.backup -}}
 {{- $args := list "--status={{workflow.status}}" -}}
-{{- $env := list -}}
+{{- $vars := list -}}
 {{- $volumes := list -}}
 {{- $mounts := list -}}
 {{- with $backup.notify.secretName -}}
-{{- $env = list (dict "name" "PIVT_NOTIFY_ON" "value" $backup.notify.when) -}}
+{{- $vars = list (dict "name" "PIVT_NOTIFY_ON" "value" $backup.notify.when) -}}
 {{- $volumes = list (dict "name" "notify" "secret" (dict "secretName" . "defaultMode" 288 "optional" true)) -}}
 {{- $mounts = list (dict "name" "notify" "mountPath" "/run/pivt/notify" "readOnly" true) -}}
 {{- end -}}
 {{ include "backup-flow.head" (list "end" "Start what is stopped, tell how it ended") }}
-  {{- include "backup-flow.step" (dict "root" .root "verb" "end" "args" $args "env" $env "volumes" $volumes "mounts" $mounts) | nindent 2 }}
+  {{- include "backup-flow.step" (dict "root" .root "verb" "end" "args" $args "vars" $vars "volumes" $volumes "mounts" $mounts) | nindent 2 }}
 {{- end -}}
 
 {{- /* Not empty if anything may be pruned. Call with $. */ -}}

@@ -113,7 +113,7 @@ volumes:
 
 {{- /*
 The body of a template that runs one step. Call with (dict "root" $ "verb" VERB "args" (list ARG...)
-"env" (list VAR...) "volumes" (list VOLUME...) "mounts" (list MOUNT...)); verb "end" does without the repository, so
+"vars" (list VAR...) "volumes" (list VOLUME...) "mounts" (list MOUNT...)); verb "end" does without the repository, so
 that whatever keeps others from it cannot keep nodes from being started.
 */ -}}
 {{- define "backup-flow.step" -}}
@@ -143,7 +143,7 @@ container:
     - {name: PIVT_POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
     - {name: PIVT_POD_UID, valueFrom: {fieldRef: {fieldPath: metadata.uid}}}
     - {name: PIVT_WORKFLOW, valueFrom: {fieldRef: {fieldPath: "metadata.labels['workflows.argoproj.io/workflow']"}}}
-    {{- range .env }}
+    {{- range .vars }}
     - {{ toJson . }}
     {{- end }}
     {{- with $flow.extraEnv }}

@@ -1,19 +1,20 @@
 {{- /* Refuse what no step could cure, naming the key and the cure. Call with $. */ -}}
 {{- define "backup-flow.validate" -}}
 {{- $b := .Values.backup -}}
-{{- $orgs := list -}}
-{{- range .Values.PeerOrgs -}}{{- $orgs = append $orgs .Name -}}{{- end -}}
-{{- if not $orgs -}}
+{{- $peerOrgs := list -}}
+{{- range .Values.PeerOrgs -}}{{- $peerOrgs = append $peerOrgs .Name -}}{{- end -}}
+{{- if not $peerOrgs -}}
 {{- fail "PeerOrgs: there are none; give the organisations with -f crypto-config.yaml" -}}
 {{- end -}}
 {{- if not .Values.OrdererOrgs -}}
 {{- fail "OrdererOrgs: there are none; give the organisations with -f crypto-config.yaml" -}}
 {{- end -}}
+{{- $orgs := $peerOrgs -}}
 {{- range .Values.OrdererOrgs -}}{{- $orgs = append $orgs .Name | uniq -}}{{- end -}}
 {{- range $i, $channel := .Values.network.channels -}}
 {{- range $channel.orgs -}}
-{{- if not (has . $orgs) -}}
-{{- fail (printf "network.channels[%d].orgs: channel %q: org %q is not in PeerOrgs of crypto-config.yaml; known orgs: %s" $i $channel.name . (join ", " $orgs)) -}}
+{{- if not (has . $peerOrgs) -}}
+{{- fail (printf "network.channels[%d].orgs: channel %q: org %q is not in PeerOrgs of crypto-config.yaml; known orgs: %s" $i $channel.name . (join ", " $peerOrgs)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -39,7 +40,7 @@
 {{- $b := $root.Values.backup -}}
 {{- $keeps := include "backup-flow.keeps" $root -}}
 {{- if and $b.schedule (ne $b.action "create") -}}
-{{- fail (printf "backup.schedule: only backups are made on a schedule; set backup.schedule= to %s now" $b.action) -}}
+{{- fail (printf "backup.schedule: only backups are made on a schedule; to %s, set backup.schedule to nothing for once" $b.action) -}}
 {{- end -}}
 {{- if and $b.schedule $b.key -}}
 {{- fail "backup.key: all backups of a schedule would have one name; leave it empty, and each is named after its time" -}}
@@ -81,7 +82,7 @@
 {{- if kindIs "map" $old -}}
 {{- $old = get $old "backup" -}}
 {{- if and (kindIs "map" $old) (eq (toString (get $old "enabled")) "false") -}}
-{{- fail (printf "flow.%s.backup.enabled: is called backup.parts.%s now" $part (get (dict "peer" "peers" "couchdb" "state" "orderer" "orderers") $part)) -}}
+{{- fail (printf "flow.%s.backup.enabled: has no effect; set backup.parts.%s=false" $part (get (dict "peer" "peers" "couchdb" "state" "orderer" "orderers") $part)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
