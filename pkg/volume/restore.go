@@ -1,0 +1,401 @@
+package volume
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+
+	"pivt.io/pivt/pkg/backup"
+	"pivt.io/pivt/pkg/exit"
+	"pivt.io/pivt/pkg/ledger"
+	"pivt.io/pivt/pkg/repository"
+)
+
+// ErrNewer is a volume with blocks that the backup has not.
+var ErrNewer = errors.New("newer data")
+
+// Restore puts the data of a backup onto the volumes of a node. What was there stays beside
+// them until Finish, or comes back with Undo. It may be repeated until it succeeds, and does
+// nothing if it already has and the node has not run since.
+//
+// Volumes that the backup does not have but a node of its kind may, the state database above
+// all, are emptied: what they hold would not match the ledger.
+func Restore(ctx context.Context, s Store, t RestoreTask) error {
+	if err := t.restore(ctx, s); err != nil {
+		return fmt.Errorf("restoring %s: %w", t.Node.Name, err)
+	}
+	return nil
+}
+
+func (t RestoreTask) restore(ctx context.Context, s Store) error {
+	if err := t.check(); err != nil {
+		return err
+	}
+	volumes, err := t.volumes()
+	if err != nil {
+		return err
+	}
+	done := 0
+	for _, v := range volumes {
+		if err := v.settle(t.Dir); err != nil {
+			return v.wrap(err)
+		}
+		if v.found && v.marker.Phase == restored {
+			done++
+		}
+	}
+	if done == len(volumes) {
+		return nil
+	}
+	if err := t.admit(volumes); err != nil {
+		return err
+	}
+	// No volume is touched before all that comes onto any of them is there.
+	for _, v := range volumes {
+		if err := v.fill(ctx, s, t); err != nil {
+			return v.wrap(err)
+		}
+	}
+	for _, v := range volumes {
+		if err := v.forward(); err != nil {
+			return v.wrap(err)
+		}
+	}
+	return nil
+}
+
+// check refuses a task that would write outside of the volumes.
+func (t RestoreTask) check() error {
+	for _, r := range t.Replace {
+		if !plainName(r.Channel) {
+			return fmt.Errorf("channel %q: no channel has such a name", r.Channel)
+		}
+		if _, ok := dataOf(r.From); !ok {
+			return fmt.Errorf("channel %q: the backup has no data of %s", r.Channel, r.From.Name)
+		}
+	}
+	for _, v := range t.Node.Volumes {
+		if !plainName(v.Name) {
+			return fmt.Errorf("volume %q: no volume has such a name", v.Name)
+		}
+	}
+	return nil
+}
+
+func plainName(name string) bool {
+	return filepath.IsLocal(name) && filepath.Base(name) == name && name != "."
+}
+
+func dataOf(n backup.Node) (backup.Volume, bool) {
+	i := slices.IndexFunc(n.Volumes, func(v backup.Volume) bool { return v.Name == Data })
+	if i < 0 {
+		return backup.Volume{}, false
+	}
+	return n.Volumes[i], true
+}
+
+// target is one volume that is restored.
+type target struct {
+	*swap
+	name   string
+	node   string
+	saved  backup.Volume // without a snapshot: the volume is emptied
+	source string
+	want   []backup.Channel // of the new data
+	parts  []part
+}
+
+// part is one directory of a snapshot and where it goes.
+type part struct {
+	snapshot string
+	path     string // in the snapshot and on the volume
+	exclude  []string
+	optional bool // it need not be in the snapshot
+}
+
+func (v *target) wrap(err error) error { return fmt.Errorf("volume %s: %w", v.name, err) }
+
+// volumes are those of the backup, and those of the node that the backup does not have.
+func (t RestoreTask) volumes() ([]*target, error) {
+	var all []*target
+	add := func(name string, saved backup.Volume) error {
+		dir := filepath.Join(t.Dir, name)
+		if info, err := os.Stat(dir); err != nil {
+			return fmt.Errorf("the backup has volume %s, the node has not: %w", name, err)
+		} else if !info.IsDir() {
+			return fmt.Errorf("%s is not a directory", dir)
+		}
+		s, err := openSwap(dir, t.step)
+		if err != nil {
+			return err
+		}
+		v := &target{swap: s, name: name, node: t.Node.Name, saved: saved}
+		if saved.Snapshot != "" {
+			v.parts = []part{{snapshot: saved.Snapshot}}
+		}
+		if name == Data {
+			v.want = t.expected()
+			v.parts = append(v.parts, t.replace(&v.parts[0])...)
+		}
+		v.source, err = digest(t.Key, v.parts)
+		all = append(all, v)
+		return err
+	}
+	for _, saved := range t.Node.Volumes {
+		if saved.Snapshot == "" {
+			return nil, fmt.Errorf("the backup has no snapshot of volume %s", saved.Name)
+		}
+		if err := add(saved.Name, saved); err != nil {
+			return nil, err
+		}
+	}
+	if _, ok := dataOf(t.Node); !ok {
+		return nil, errors.New("the backup has no data of it")
+	}
+	for _, name := range []string{CouchDB} {
+		if slices.ContainsFunc(all, func(v *target) bool { return v.name == name }) {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(t.Dir, name)); err != nil {
+			continue
+		}
+		if err := add(name, backup.Volume{Name: name}); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+func digest(v ...any) (string, error) {
+	data, err := json.Marshal(fmt.Sprintf("%+v", v))
+	return fmt.Sprintf("%x", sha256.Sum256(data)), err
+}
+
+// expected are the channels that the node has afterwards.
+func (t RestoreTask) expected() []backup.Channel {
+	want := slices.Clone(t.Node.Channels)
+	for _, r := range t.Replace {
+		theirs, ok := r.From.Channel(r.Channel)
+		i := slices.IndexFunc(want, func(c backup.Channel) bool { return c.Name == r.Channel })
+		if ok && i >= 0 {
+			want[i] = theirs
+		}
+	}
+	return want
+}
+
+// replace leaves channels out of the node's own data and lists what comes instead. The index
+// of block files is one for all channels, so it is left out as a whole; an orderer without it
+// makes it from the files.
+func (t RestoreTask) replace(own *part) []part {
+	if len(t.Replace) == 0 {
+		return nil
+	}
+	own.exclude = []string{orderer + "/index"}
+	var parts []part
+	for _, r := range t.Replace {
+		chain, log, snap := path.Join(orderer, "chains", r.Channel), path.Join(wal, r.Channel), path.Join(snapshots, r.Channel)
+		own.exclude = append(own.exclude, chain, log, snap)
+		from, _ := dataOf(r.From)
+		parts = append(parts, part{snapshot: from.Snapshot, path: chain})
+		if r.Log {
+			parts = append(parts, part{snapshot: from.Snapshot, path: log}, part{snapshot: from.Snapshot, path: snap, optional: true})
+		}
+	}
+	return parts
+}
+
+// settle ends what another restore has begun on the volume. Afterwards it has no marker, or
+// one of this restore that can go on, or it is restored.
+func (v *target) settle(dir string) error {
+	if !v.found {
+		return nil
+	}
+	switch v.marker.Phase {
+	case leaving, returning:
+		return v.back()
+	case finishing:
+		return v.finish()
+	case restored:
+		same, err := v.unchanged(dir)
+		if err != nil {
+			return err
+		}
+		if !same {
+			// The node has run with what was restored. That is what it has now.
+			return v.finish()
+		}
+	}
+	if v.marker.Source == v.source {
+		return nil
+	}
+	if v.marker.Gone {
+		// There is nothing to go back to.
+		if v.marker.Phase == placing || v.marker.Phase == restored {
+			return v.restart()
+		}
+		return nil
+	}
+	return v.back()
+}
+
+// restart makes a volume whose old data are gone one whose new data are to be written.
+func (v *target) restart() error {
+	m := marker{Key: v.marker.Key, Phase: filling, Gone: true}
+	if err := v.mark(m); err != nil {
+		return err
+	}
+	return v.clear()
+}
+
+// unchanged tells whether the node has not run since it was restored.
+func (v *target) unchanged(dir string) (bool, error) {
+	if v.name != Data {
+		return true, nil
+	}
+	now, err := Inspect(dir)
+	if errors.Is(err, ledger.ErrDamaged) {
+		return false, nil
+	}
+	return slices.Equal(now, v.marker.Channels), err
+}
+
+// admit refuses to put older data over newer ones.
+func (t RestoreTask) admit(volumes []*target) error {
+	if t.Accept.Has(backup.NewerData) {
+		return nil
+	}
+	for _, v := range volumes {
+		if v.name != Data || v.found && (v.marker.Gone || v.marker.Phase.moving() || v.marker.Phase == restored) {
+			continue
+		}
+		present, err := Inspect(t.Dir)
+		if errors.Is(err, ledger.ErrDamaged) {
+			return nil // damage is a reason to restore
+		}
+		if err != nil {
+			return v.wrap(err)
+		}
+		for _, p := range present {
+			saved := backup.Channel{}
+			if i := slices.IndexFunc(v.want, func(c backup.Channel) bool { return c.Name == p.Name }); i >= 0 {
+				saved = v.want[i]
+			}
+			if p.Height > saved.Height {
+				err := fmt.Errorf("%w: channel %q has %d blocks on the volume, %d in the backup; nothing was changed", ErrNewer, p.Name, p.Height, saved.Height)
+				return exit.With(exit.WithHint(v.wrap(err), "if that is what you want: --accept "+string(backup.NewerData)), exit.NotReady)
+			}
+		}
+	}
+	return nil
+}
+
+// fill writes the new data beside the old ones.
+func (v *target) fill(ctx context.Context, s Store, t RestoreTask) error {
+	if v.found && v.marker.Source == v.source && v.marker.Phase != filling {
+		return nil
+	}
+	m := marker{Key: t.Key, Phase: filling, Source: v.source, Gone: v.found && v.marker.Gone, Channels: v.want}
+	// What an interrupted run of this restore has written need not be written again.
+	resume := v.found && v.marker.Source == v.source
+	if !resume {
+		if err := v.remove(v.restoredDir()); err != nil {
+			return err
+		}
+	}
+	gone, err := v.room(ctx, s, t.Accept.Has(backup.Overwrite))
+	if err != nil {
+		return err
+	}
+	m.Gone = m.Gone || gone
+	if err := v.mark(m); err != nil {
+		return err
+	}
+	if m.Gone {
+		if err := v.clear(); err != nil {
+			return err
+		}
+	}
+	if err := v.mkdir(v.restoredDir()); err != nil {
+		return err
+	}
+	if err := v.write(ctx, s, t, resume); err != nil {
+		return err
+	}
+	return v.to(filled)
+}
+
+// write restores all parts and compares what they amount to with what was recorded.
+func (v *target) write(ctx context.Context, s Store, t RestoreTask, resume bool) error {
+	var base int64
+	for i, p := range v.parts {
+		if err := v.step.before("restore " + path.Base(p.path)); err != nil {
+			return err
+		}
+		dir, err := v.inside(p.path)
+		if err != nil {
+			return err
+		}
+		report, last := meter(v.node, v.name, "restore", t.Progress), int64(0)
+		err = s.Restore(ctx, p.snapshot, p.path, dir, repository.RestoreOptions{Exclude: p.exclude, Resume: resume, Progress: func(done, total int64) {
+			last = done
+			if report != nil {
+				report(base+done, max(v.saved.Bytes, base+total))
+			}
+		}})
+		base += last
+		if p.optional && errors.Is(err, repository.ErrNotFound) {
+			continue
+		}
+		if err != nil && i > 0 {
+			return fmt.Errorf("%s: %w", p.path, err)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if v.name != Data {
+		return nil
+	}
+	got, err := inspectRoot(filepath.Join(v.restoredDir(), production))
+	if err != nil {
+		return fmt.Errorf("in the backup: %w", err)
+	}
+	if !slices.Equal(got.heads, v.want) {
+		return fmt.Errorf("the snapshot does not hold what the backup says: it has %+v, it should have %+v", got.heads, v.want)
+	}
+	return nil
+}
+
+// inside makes a directory below that of the new data. A snapshot may hold anything; nothing
+// is written through a link in it.
+func (v *target) inside(rel string) (string, error) {
+	dir := v.restoredDir()
+	if rel == "" {
+		return dir, nil
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = root.Close() }()
+	if err := root.MkdirAll(filepath.FromSlash(rel), 0o755); err != nil {
+		return "", err
+	}
+	for at := filepath.FromSlash(rel); at != "."; at = filepath.Dir(at) {
+		info, err := root.Lstat(at)
+		if err != nil {
+			return "", err
+		}
+		if !info.IsDir() {
+			return "", fmt.Errorf("%s is not a directory in the backup", at)
+		}
+	}
+	return filepath.Join(dir, filepath.FromSlash(rel)), nil
+}
