@@ -29,7 +29,7 @@ unit: ## Tests that need no cluster
 	cd hack/devcluster && go vet ./... && go test ./...
 
 # The packages whose fakes have to pass the same tests as the real thing.
-REAL := ./pkg/depot ./pkg/pki ./pkg/configtx ./pkg/fabric/... ./pkg/step ./pkg/kube ./pkg/workflow ./pkg/runtime ./pkg/launcher
+REAL := ./pkg/depot ./pkg/pki ./pkg/configtx ./pkg/fabric/... ./pkg/step ./pkg/kube ./pkg/workflow ./pkg/runtime ./pkg/launcher ./pkg/ledger ./pkg/volume
 
 # These have compilers take all of a small machine, and others' patience would end first.
 COMPILING := ^(TestSources|TestLifecycle|TestCompileError)$$

@@ -195,6 +195,9 @@ func (o *output) String() string {
 	return o.b.String()
 }
 
+// ended reports whether the program has ended.
+func (p *process) ended() bool { return len(p.done) > 0 }
+
 func (p *process) wait() run {
 	p.s.t.Helper()
 	err := <-p.done

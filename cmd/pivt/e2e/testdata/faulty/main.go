@@ -5,6 +5,7 @@ package main
 
 import (
 	"bufio"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -63,6 +64,16 @@ func call(stub shim.ChaincodeStubInterface, function string, args []string) ([]b
 		return nil, stub.PutState(args[0], []byte(args[1]))
 	case function == "Get" && len(args) == 1:
 		return stub.GetState(args[0])
+	case function == "PutPrivate" && len(args) == 2: // the value is in the transient map
+		transient, err := stub.GetTransient()
+		if err != nil {
+			return nil, err
+		}
+		return nil, stub.PutPrivateData(args[0], args[1], transient["value"])
+	case function == "All" && len(args) == 0:
+		return all(stub.GetStateByRange("", ""))
+	case function == "AllPrivate" && len(args) == 1:
+		return all(stub.GetPrivateDataByRange(args[0], "", ""))
 	case function == "Exit":
 		os.Exit(4)
 	case function == "Eat":
@@ -72,7 +83,24 @@ func call(stub shim.ChaincodeStubInterface, function string, args []string) ([]b
 	case function == "Spam" && len(args) == 1:
 		return nil, spam(args[0])
 	}
-	return nil, errors.New("Put KEY VALUE, Get KEY, Exit, Eat, Line BYTES or Spam BYTES")
+	return nil, errors.New("Put KEY VALUE, Get KEY, PutPrivate COLLECTION KEY, All, AllPrivate COLLECTION, Exit, Eat, Line BYTES or Spam BYTES")
+}
+
+// all reads a range to its end: a JSON object of keys and values.
+func all(rows shim.StateQueryIteratorInterface, err error) ([]byte, error) {
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	found := map[string]string{}
+	for rows.HasNext() {
+		kv, err := rows.Next()
+		if err != nil {
+			return nil, err
+		}
+		found[kv.GetKey()] = string(kv.GetValue())
+	}
+	return json.Marshal(found)
 }
 
 // eat takes memory until the kernel stops it.

@@ -1,0 +1,409 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"pivt.io/pivt/pkg/keeper"
+	"pivt.io/pivt/pkg/network"
+)
+
+// TestBackupFaults kills and breaks what a backup and a restore are made of. Whatever happens,
+// the network runs, or the error says what to do.
+func TestBackupFaults(t *testing.T) {
+	t.Parallel()
+	v := newVault(t, "e2e-backup-fault", 1)
+	server := v.s3Server("s3", "2Gi")
+	s3 := v.s3Target(server, "backups")
+	v.target(s3)
+	v.credentials("hlf-backup", nil)
+	j := &journal{}
+	v.writer("Org1", j).fill("a", 300, 2000)
+
+	t.Run("CreateKilled", func(t *testing.T) { v.in(t).createKilled() })
+	t.Run("Terminated", func(t *testing.T) { v.in(t).terminated() })
+	t.Run("WrongCredentials", func(t *testing.T) { v.in(t).wrongCredentials() })
+	t.Run("Unreachable", func(t *testing.T) { v.in(t).unreachable() })
+	t.Run("StorageFull", func(t *testing.T) { v.in(t).storageFull(); v.target(s3) })
+	t.Run("OrderersMissing", func(t *testing.T) { v.in(t).orderersMissing() })
+	t.Run("NewerData", func(t *testing.T) { v.in(t).newerData(j) })
+	t.Run("RestoreKilled", func(t *testing.T) { v.in(t).restoreKilled() })
+	t.Run("OtherNetwork", func(t *testing.T) { v.in(t).otherNetwork() })
+	t.Run("FlippedByte", func(t *testing.T) { v.in(t).flippedByte() })
+}
+
+// victim finds a running pod that a fault is for.
+type victim struct {
+	name, reason string
+	find         func(corev1.Pod) bool
+}
+
+// stepPod is the pod of a workflow's task.
+func stepPod(verb string) func(corev1.Pod) bool {
+	return func(p corev1.Pod) bool {
+		if p.Labels["workflows.argoproj.io/workflow"] == "" {
+			return false
+		}
+		for _, c := range p.Spec.Containers {
+			if c.Name == "main" && len(c.Args) > 1 && c.Args[0] == "step" && c.Args[1] == verb {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// madePod is a pod that the keeper made, by its role and the kind of its node.
+func madePod(role, kind string) func(corev1.Pod) bool {
+	return func(p corev1.Pod) bool {
+		return p.Labels[keeper.RoleLabel] == role && strings.Contains(p.Labels[keeper.NodeLabel], kind)
+	}
+}
+
+func (v *vault) createKilled() {
+	r := v.killing([]victim{
+		{"begin", "The repository may be half made.", stepPod("begin")},
+		{"guard", "Nobody else would start the nodes then; it must come back by itself.", madePod("guard", "")},
+		{"copy of a peer", "The node is stopped and its copy is half done.", madePod("save", "peer")},
+		{"keeper of peers", "A node may be stopped, and who stopped it is gone.", stepPod("peers")},
+		{"copy of an orderer", "The quorum is one short.", madePod("save", "orderer")},
+		{"keeper of orderers", "A node may be stopped, and who stopped it is gone.", stepPod("orderers")},
+		{"seal", "The backup is all there and nobody has said so.", stepPod("seal")},
+		{"verify", "The backup is good and nobody knows.", stepPod("verify")},
+		{"end", "Something may be held, and the guard has to let go.", stepPod("end")},
+	}, "backup", "create", "--key", "killed")
+	v.assertRunning()
+	if r.code != 0 {
+		v.t.Errorf("create ended with %d, want 0 after retries", r.code)
+	}
+	if !v.verified("killed") {
+		v.t.Error("the backup is not listed as verified")
+	}
+}
+
+// killing runs pivt and kills each victim once, as soon as it runs.
+func (v *vault) killing(victims []victim, args ...string) run {
+	v.t.Helper()
+	p := v.start(args...)
+	struck := map[string]bool{}
+	zero := int64(0)
+	ctx, cancel := context.WithTimeout(context.Background(), backupTimeout)
+	defer cancel()
+	v.until(ctx, "pivt to end", func() (bool, error) {
+		for _, pod := range v.pods("") {
+			for _, victim := range victims {
+				if pod.Status.Phase != corev1.PodRunning || pod.DeletionTimestamp != nil || struck[victim.name] || !victim.find(pod) {
+					continue
+				}
+				err := v.core.CoreV1().Pods(v.ns).Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &zero})
+				if apierrors.IsNotFound(err) {
+					continue
+				}
+				v.must(err)
+				struck[victim.name] = true
+				v.t.Logf("killed the %s, pod %s", victim.name, pod.Name)
+			}
+		}
+		return p.ended(), nil
+	})
+	for _, victim := range victims {
+		if !struck[victim.name] {
+			v.t.Errorf("there was no %s to kill: %s", victim.name, victim.reason)
+		}
+	}
+	return p.wait()
+}
+
+// assertRunning waits until every node is ready, none is held, and nothing of a backup is left.
+func (v *vault) assertRunning() {
+	v.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+	defer cancel()
+	v.until(ctx, "all nodes to run", func() (bool, error) {
+		holds, err := keeper.Held(ctx, v.core, v.ns)
+		if err != nil || len(holds) > 0 {
+			return false, fmt.Errorf("%v held, %w", holds, err)
+		}
+		for _, n := range v.network.Nodes() {
+			set, err := v.core.AppsV1().StatefulSets(v.ns).Get(ctx, n.Name(), metav1.GetOptions{})
+			if err != nil {
+				return false, err
+			}
+			if *set.Spec.Replicas != 1 || set.Status.ReadyReplicas != 1 {
+				return false, fmt.Errorf("%s: %d of %d ready", n.Name(), set.Status.ReadyReplicas, *set.Spec.Replicas)
+			}
+		}
+		for name, p := range v.pods("app.kubernetes.io/component=backup") {
+			if p.Status.Phase == corev1.PodRunning || p.Status.Phase == corev1.PodPending {
+				return false, fmt.Errorf("pod %s is left", name)
+			}
+		}
+		return true, nil
+	})
+}
+
+// verified reports whether list has a backup as complete and verified.
+func (v *vault) verified(key string) bool {
+	v.t.Helper()
+	for _, s := range v.list() {
+		if s.Key == key {
+			return s.Complete && s.Verified != nil
+		}
+	}
+	return false
+}
+
+// terminated ends the workflow in the middle, so that not even its exit handler runs.
+func (v *vault) terminated() {
+	p := v.start("backup", "create", "--key", "terminated")
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+	var workflow string
+	v.until(ctx, "a copy under way", func() (bool, error) {
+		for _, pod := range v.pods("") {
+			if name := pod.Labels["workflows.argoproj.io/workflow"]; name != "" {
+				workflow = name
+			}
+			if pod.Status.Phase == corev1.PodRunning && madePod("save", "")(pod) {
+				return true, nil
+			}
+		}
+		return false, nil
+	})
+	v.exec("", "argo", "-n", v.ns, "terminate", workflow).wait().ok()
+	began := time.Now()
+	v.assertRunning()
+	v.t.Logf("all nodes ran %.0f s after argo terminate", time.Since(began).Seconds())
+	if r := p.wait(); r.code == 0 {
+		v.t.Error("a terminated backup is called created")
+	}
+	for _, s := range v.list() {
+		if s.Key == "terminated" && s.Complete {
+			v.t.Error("an interrupted backup is listed as good")
+		}
+	}
+}
+
+// untouched runs do and sees that no node's pod was replaced.
+func (v *vault) untouched(do func()) {
+	v.t.Helper()
+	uids := func() map[string]string {
+		all := map[string]string{}
+		for _, n := range v.network.Nodes() {
+			p, err := v.core.CoreV1().Pods(v.ns).Get(context.Background(), n.Pod(), metav1.GetOptions{})
+			v.must(err)
+			all[n.Pod()] = string(p.UID)
+		}
+		return all
+	}
+	before := uids()
+	do()
+	for pod, uid := range uids() {
+		if before[pod] != uid {
+			v.t.Errorf("%s was stopped", pod)
+		}
+	}
+}
+
+// says checks the code and the words of a run that fails.
+func (v *vault) says(r run, code int, words ...string) {
+	v.t.Helper()
+	if r.code != code {
+		v.t.Errorf("%s: exit %d, want %d", strings.Join(r.args, " "), r.code, code)
+	}
+	for _, word := range words {
+		if !strings.Contains(r.stderr, word) {
+			v.t.Errorf("%s does not say %q:\n%s", strings.Join(r.args, " "), word, r.stderr)
+		}
+	}
+}
+
+func (v *vault) wrongCredentials() {
+	for _, c := range []struct {
+		name string
+		more map[string]string
+		word string
+	}{
+		{"the storage's key", map[string]string{"secretAccessKey": "wrong"}, "access refused"},
+		{"the repository's password", map[string]string{"password": "wrong"}, "wrong password"},
+	} {
+		v.credentials("hlf-backup", c.more)
+		v.untouched(func() { v.says(v.pivt("backup", "create"), 1, c.word) })
+		v.says(v.pivt("backup", "list"), 1, c.word)
+	}
+	v.credentials("hlf-backup", nil)
+}
+
+// unreachable takes the S3 server away for a minute while a node is copied.
+func (v *vault) unreachable() {
+	p := v.start("backup", "create", "--key", "unreachable")
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+	v.until(ctx, "a copy under way", func() (bool, error) {
+		for _, pod := range v.pods("") {
+			if pod.Status.Phase == corev1.PodRunning && madePod("save", "")(pod) {
+				return true, nil
+			}
+		}
+		return false, nil
+	})
+	zero := int64(0)
+	v.must(v.core.CoreV1().Pods(v.ns).Delete(ctx, "s3", metav1.DeleteOptions{GracePeriodSeconds: &zero}))
+	back := time.Now().Add(time.Minute)
+	v.until(ctx, "the minute to pass", func() (bool, error) { return time.Now().After(back), nil })
+	v.startS3("s3")
+	p.wait().ok()
+	v.assertRunning()
+	if !v.verified("unreachable") {
+		v.t.Error("the backup is not verified")
+	}
+}
+
+// storageFull backs up to a claim with room for next to nothing.
+func (v *vault) storageFull() {
+	v.claim("small", "1Gi")
+	// The volume is made for its first pod.
+	user := int64(65532)
+	yes := true
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	_, err := v.core.CoreV1().Pods(v.ns).Create(ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "small"}, Spec: corev1.PodSpec{
+		RestartPolicy:   corev1.RestartPolicyNever,
+		SecurityContext: &corev1.PodSecurityContext{RunAsNonRoot: &yes, RunAsUser: &user, SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}},
+		Containers: []corev1.Container{{Name: "true", Image: "docker.io/library/busybox:1.35.0", ImagePullPolicy: corev1.PullNever, Command: []string{"true"},
+			SecurityContext: strict(), VolumeMounts: []corev1.VolumeMount{{Name: "data", MountPath: "/data"}}}},
+		Volumes: []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "small"}}}},
+	}}, metav1.CreateOptions{})
+	v.must(err)
+	v.until(ctx, "the claim's volume", func() (bool, error) {
+		p, err := v.core.CoreV1().Pods(v.ns).Get(ctx, "small", metav1.GetOptions{})
+		return err == nil && p.Status.Phase == corev1.PodSucceeded, err
+	})
+	dir := v.directory("small")
+	v.must(run1("mount", "-t", "tmpfs", "-o", "size=600k,mode=0777", "tmpfs", dir))
+	v.t.Cleanup(func() {
+		if err := run1("umount", "-l", dir); err != nil {
+			v.t.Error(err)
+		}
+	})
+	v.target("  target: {type: pvc, pvc: {claimName: small}}\n")
+	v.says(v.pivt("backup", "create", "--key", "full"), 1, "full")
+	v.assertRunning()
+}
+
+func run1(name string, args ...string) error {
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+func (v *vault) orderersMissing() {
+	v.pivt("--set", "backup.parts.orderers=false", "backup", "create", "--key", "peers-only").ok()
+	v.untouched(func() { v.says(v.pivt("restore", "peers-only", "--yes"), 3, "no copy of hlf-orderer", "missing-parts") })
+}
+
+// newerData refuses to throw away what was written since, unless told.
+func (v *vault) newerData(j *journal) {
+	v.pivt("backup", "create", "--key", "old").ok()
+	old := v.manifest("old")
+	w := v.writer("Org1", j)
+	w.fill("b", 10, 40)
+	peer := v.gatewayOf(v.names("hlf-peer--org1")[0])
+	hashes := peer.hashes(labChannel, peer.height(labChannel))
+	v.untouched(func() { v.says(v.pivt("restore", "old", "--yes"), 3, "newer data", "--accept newer-data") })
+	v.untouched(func() { v.says(v.pivt("restore", "old"), 2, "--yes") })
+	v.pivt("restore", "old", "--yes", "--accept", "newer-data").ok()
+	v.assertRestored(old, hashes, j)
+	v.assertRunning()
+}
+
+func (v *vault) restoreKilled() {
+	v.pivt("backup", "create", "--key", "again").ok()
+	r := v.killing([]victim{
+		{"check", "Nothing is stopped yet.", stepPod("check")},
+		{"copy of a peer", "The volume holds half of the saved data, beside its own.", madePod("restore", "peer")},
+		{"keeper of the restore", "Nodes are stopped and half of them restored.", stepPod("restore")},
+		{"copy of an orderer", "Others are restored, and none may start.", madePod("restore", "orderer")},
+		{"finish", "What was replaced is half removed.", madePod("finish", "")},
+	}, "restore", "again", "--yes", "--accept", "newer-data")
+	if r.code != 0 {
+		v.t.Errorf("restore ended with %d, want 0 after retries", r.code)
+	}
+	v.assertRunning()
+	v.writer("Org2", &journal{}).fill("c", 5, 40)
+}
+
+// otherNetwork makes a network of the same names in another namespace, with keys of its own.
+func (v *vault) otherNetwork() {
+	s := newSite(v.t, v.ns+"-2")
+	s.limit = v.limit
+	there := v.at(s)
+	s.write("crypto-config.yaml", v.file("crypto-config.yaml"))
+	s.write("network.yaml", v.file("network.yaml"))
+	there.credentials("hlf-backup", nil)
+	v.says(s.pivt("restore", "again", "--yes"), 3, "not the network that was saved", "--accept other-network")
+}
+
+// flippedByte damages the repository where it holds nodes' data.
+func (v *vault) flippedByte() {
+	var packs []string
+	v.must(filepath.WalkDir(v.directory("s3"), func(path string, d os.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && strings.HasPrefix(d.Name(), "p") {
+			packs = append(packs, path)
+		}
+		return err
+	}))
+	if len(packs) == 0 {
+		v.t.Fatal(errors.New("the repository has no packs"))
+	}
+	size := func(path string) int64 {
+		info, err := os.Stat(path)
+		v.must(err)
+		return info.Size()
+	}
+	slices.SortFunc(packs, func(a, b string) int { return int(size(b) - size(a)) })
+	f, err := os.OpenFile(packs[0], os.O_RDWR, 0)
+	v.must(err)
+	defer f.Close()
+	at := size(packs[0]) / 2
+	b := make([]byte, 1)
+	_, err = f.ReadAt(b, at)
+	v.must(err)
+	b[0] ^= 1
+	_, err = f.WriteAt(b, at)
+	v.must(err)
+	var damaged []string
+	for _, s := range v.list() {
+		if !s.Complete || s.Key == "peers-only" {
+			continue
+		}
+		if r := v.pivt("backup", "verify", s.Key); r.code != 0 {
+			damaged = append(damaged, s.Key)
+			named := slices.ContainsFunc(v.network.Nodes(), func(n *network.Node) bool { return strings.Contains(r.stderr, n.Name()) })
+			if !named {
+				v.t.Errorf("verify of %s names no node:\n%s", s.Key, r.stderr)
+			}
+			break
+		}
+	}
+	if len(damaged) == 0 {
+		v.t.Error("no verification noticed the flipped byte")
+	}
+	v.assertRunning()
+}
