@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
@@ -179,7 +180,11 @@ func (b *backups) run(ctx context.Context, c *cobra.Command, o backupFlags, r de
 // explain adds to a failure in which state the nodes are, and how to go on.
 func (b *backups) explain(ctx context.Context, c *cobra.Command, o backupFlags, r deploy.BackupRun, out deploy.BackupOutcome, err error) error {
 	ns := b.d.Kube.Namespace()
-	if exit.CodeOf(err) == exit.Interrupted && out.Workflow != "" {
+	if exit.CodeOf(err) == exit.Interrupted && out.Workflow == "" {
+		return exit.WithHint(exit.With(errors.New("interrupted before it was known whether the workflow was submitted"), exit.Interrupted),
+			fmt.Sprintf("repeat the command, which finds one that is under way; or look: kubectl -n %s get workflows -l pivt.io/flow=backup", ns))
+	}
+	if exit.CodeOf(err) == exit.Interrupted {
 		stop := fmt.Sprintf("argo -n %s stop %s", ns, out.Workflow)
 		if o.stop {
 			return exit.WithHint(exit.With(fmt.Errorf("interrupted; workflow %s has been stopped%s", out.Workflow, startedAgain(r)), exit.Interrupted), "repeat the command to go on where it was: "+goOn(c, r, out.Key))
@@ -197,20 +202,20 @@ func (b *backups) explain(ctx context.Context, c *cobra.Command, o backupFlags, 
 		return err
 	}
 	if len(held) > 0 {
-		return exit.WithHint(err, keeper.Cures(held))
+		return hinted(err, "", keeper.Cures(held))
 	}
 	if r.Action == deploy.BackupCreate && !out.Sealed {
-		return exit.WithHint(fmt.Errorf("%w; every node has been started again", err), joinHint(err, "go on where it was: "+goOn(c, r, out.Key)))
+		return hinted(err, "; every node has been started again", "go on where it was: "+goOn(c, r, out.Key))
 	}
 	return err
 }
 
-// joinHint keeps a hint that the cause has, before ours.
-func joinHint(err error, ours string) string {
-	if theirs := exit.HintOf(err); theirs != "" {
-		return theirs + "; " + ours
+// hinted adds to an error's text and to its hint, which to exit.WithHint would be the last word.
+func hinted(err error, text, hint string) error {
+	if inner := exit.HintOf(err); inner != "" {
+		hint = inner + "; " + hint
 	}
-	return ours
+	return exit.WithHint(exit.With(errors.New(err.Error()+text), exit.CodeOf(err)), hint)
 }
 
 func startedAgain(r deploy.BackupRun) string {

@@ -220,6 +220,8 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 		{"crypto", "generate"}, {"channel", "apply"}, {"channel", "list"}, {"profile"},
 		{"chaincode", "install"}, {"chaincode", "upgrade"}, {"chaincode", "rollback"}, {"chaincode", "list"},
 		{"chaincode", "package"}, {"chaincode", "push"}, {"chaincode", "logs"}, {"chaincode", "invoke"}, {"chaincode", "query"},
+		{"backup", "create"}, {"backup", "list"}, {"backup", "show"}, {"backup", "verify"}, {"backup", "delete"}, {"backup", "prune"},
+		{"backup", "schedule"}, {"restore"},
 	} {
 		got := run(t, t.TempDir(), nil, append(args, "--help")...)
 		for _, want := range []string{"Examples:", "Exit status:", "Usage:"} {

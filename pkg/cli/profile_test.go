@@ -131,7 +131,9 @@ func TestCompletion(t *testing.T) {
 		"chaincode install --include ":     "basic\n",
 		"chaincode query basic --channel ": "mychannel\n",
 		"profile Org1 --example ":          "go\n",
-		"network render ":                  "channel-flow\nchaincode-flow\nhlf-kube\nsecrets\n",
+		"restore --org ":                   "Orderer\nOrg1\nOrg2\n",
+		"restore --accept ":                "newer-data\nmissing-parts\nother-network\nunverified\noverwrite\n",
+		"network render ":                  "backup-flow\nchannel-flow\nchaincode-flow\nhlf-kube\nsecrets\n",
 	} {
 		got := run(t, dir, nil, append([]string{"__complete"}, strings.Split(line, " ")...)...)
 		names, _, _ := strings.Cut(got.stdout, ":")

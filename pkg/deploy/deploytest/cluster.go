@@ -76,7 +76,8 @@ func New(t testing.TB) *Cluster {
 			"rbac.authorization.k8s.io/v1/roles":        {"Role", true},
 			"rbac.authorization.k8s.io/v1/rolebindings": {"RoleBinding", true},
 			"authorization.k8s.io/v1/selfsubjectaccessreviews": {"SelfSubjectAccessReview", false},
-			workflows: {"Workflow", true},
+			workflows:                            {"Workflow", true},
+			"argoproj.io/v1alpha1/cronworkflows": {"CronWorkflow", true},
 		},
 	}
 	c.objects["api/v1/namespaces/default"] = object{"metadata": object{"name": "default"}}
@@ -151,6 +152,22 @@ func (c *Cluster) HoldTasks() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.stuck = true
+}
+
+// EndTasks lets go what HoldTasks has held.
+func (c *Cluster) EndTasks() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stuck = false
+	for _, path := range sortedKeys(c.objects) {
+		o := c.objects[path]
+		status, _ := o["status"].(object)
+		if strings.Contains(path, "/workflows/") && status["phase"] == "Running" {
+			o = copied(o)
+			delete(o, "status")
+			c.store("MODIFIED", path, o)
+		}
+	}
 }
 
 // HoldPods keeps the pods of coming StatefulSets from being scheduled.

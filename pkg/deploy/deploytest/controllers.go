@@ -26,6 +26,9 @@ func (c *Cluster) statefulSet(path string, o object) {
 	if c.pending {
 		o["status"] = object{"observedGeneration": generation, "replicas": 1, "updatedReplicas": 1}
 	}
+	if fmt.Sprint(spec["replicas"]) == "0" {
+		o["status"] = object{"observedGeneration": generation, "replicas": 0}
+	}
 	name := o["metadata"].(object)["name"].(string)
 	namespace := strings.Split(path, "/")[4]
 	selector, _ := spec["selector"].(object)
@@ -40,7 +43,8 @@ func (c *Cluster) statefulSet(path string, o object) {
 	}
 }
 
-// workflow runs a workflow's graph: the probe finds what has not been done, the rest does it.
+// workflow runs a workflow's graph: the probe finds what has not been done, the rest does it. In
+// a graph without a probe, everything is done.
 func (c *Cluster) workflow(o object) {
 	if status, _ := o["status"].(object); status["phase"] != nil {
 		return
@@ -54,6 +58,7 @@ func (c *Cluster) workflow(o object) {
 	ended := map[string]string{}
 	tasks := dag(o)
 	var todo []string
+	probe := tasks[0].name == "probe"
 	for _, t := range tasks[1:] {
 		if !c.done[t.name] {
 			todo = append(todo, t.name)
@@ -69,15 +74,15 @@ func (c *Cluster) workflow(o object) {
 			continue
 		case slices.ContainsFunc(t.after, func(d string) bool { return ended[d] == "Failed" || ended[d] == "Omitted" }):
 			phase = "Omitted"
-		case i > 0 && !slices.Contains(todo, t.name):
+		case probe && i > 0 && !slices.Contains(todo, t.name):
 			phase = "Skipped"
 		case fails:
 			phase, message, failed = "Failed", fmt.Sprintf("main: Error (exit code %d): %s", failure.ExitCode, failure.Message), true
 			outputs = object{"exitCode": strconv.Itoa(failure.ExitCode)}
-		case i == 0:
+		case probe && i == 0:
 			outputs = object{"parameters": []object{{"name": "todo", "value": list(todo)}}}
 		default:
-			c.done[t.name] = true
+			c.done[t.name] = probe
 			outputs = object{"exitCode": "0", "parameters": []object{{"name": "result", "value": list([]string{t.name + " did it"})}}}
 		}
 		ended[t.name] = phase
