@@ -29,7 +29,10 @@ Exit status: 0 done; 1 failed; 2 wrong usage or files.`, strings.Join(names, ", 
   pivt render secrets | kubectl apply -f -
   helm install hlf-kube charts/hlf-kube -f network.yaml -f crypto-config.yaml
   pivt render channel-flow | argo submit -
-  pivt render chaincode-flow | argo submit -`,
+  pivt render chaincode-flow | argo submit -
+
+  # back it up, to the place that network.yaml names
+  pivt render backup-flow | argo submit -`,
 		Args:      args(cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs)),
 		ValidArgs: names,
 		RunE: func(_ *cobra.Command, a []string) error {
