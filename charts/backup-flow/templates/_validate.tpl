@@ -20,16 +20,13 @@
 {{- end -}}
 {{- include "backup-flow.validateTarget" . -}}
 {{- include "backup-flow.validateAction" (list . $orgs) -}}
+{{- /* Kubernetes takes 256 KiB of annotations; some are Argo's and the user's. */ -}}
+{{- $size := len (printf "%s%s" (include "backup-flow.network" .) (include "backup-flow.settings" .)) -}}
+{{- if gt $size 120000 -}}
+{{- fail (printf "network: what the steps need to know of the network are %d bytes, and their pods take up to 120000; make two networks of it" $size) -}}
+{{- end -}}
 {{- if and (eq $b.action "create") $b.parts.files -}}
 {{- include "backup-flow.validateFiles" . -}}
-{{- end -}}
-{{- $size := len (printf "%s%s" (include "backup-flow.network" .) (include "backup-flow.settings" .)) -}}
-{{- if and (eq $b.action "create") $b.parts.files -}}
-{{- $size = add $size (len (include "backup-flow.files" .)) -}}
-{{- end -}}
-{{- /* Kubernetes takes 256 KiB of annotations; some are Argo's and the user's. */ -}}
-{{- if gt (int64 $size) 200000 -}}
-{{- fail (printf "backup.files: with what the steps need to know of the network they are %d bytes, and pods take up to 200000; keep the files elsewhere and set backup.parts.files=false" (int64 $size)) -}}
 {{- end -}}
 {{- end -}}
 
@@ -130,6 +127,11 @@
 {{- if not (regexMatch "^[A-Za-z0-9_][A-Za-z0-9._-]*$" $name) -}}
 {{- fail (printf "backup.files: %q is no file's name; leave directories out" $name) -}}
 {{- end -}}
+{{- end -}}
+{{- /* Argo hands a step's template to its pod in an environment variable, and 128 KiB are the most for one. */ -}}
+{{- $size := len (toJson (include "backup-flow.files" .)) -}}
+{{- if gt $size 110000 -}}
+{{- fail (printf "backup.files: they are %d bytes, and a pod takes up to 110000; keep them elsewhere and set backup.parts.files=false" $size) -}}
 {{- end -}}
 {{- range $i, $object := .Values.extraObjects -}}
 {{- if and (kindIs "map" $object) (eq (toString (get $object "kind")) "Secret") -}}
