@@ -172,7 +172,7 @@ func (u *saver) typing(answer string, args ...string) (code exit.Code, stdout, s
 
 // failing is the error of an output, without the story before it.
 func failing(stderr string) string {
-	_, text, _ := strings.Cut("\n"+stderr, "\nError: ")
+	_, text, _ := strings.Cut(stderr, "Error: ")
 	return text
 }
 

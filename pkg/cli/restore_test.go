@@ -1,0 +1,340 @@
+package cli
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"pivt.io/pivt/pkg/backup"
+	"pivt.io/pivt/pkg/deploy/deploytest"
+	"pivt.io/pivt/pkg/exit"
+	"pivt.io/pivt/pkg/keeper"
+	"pivt.io/pivt/pkg/pki"
+)
+
+// newRestorer has a verified backup of this morning, and an unverified one of an hour ago.
+func newRestorer(t *testing.T) *saver {
+	t.Helper()
+	u := newSaver(t)
+	u.vault.add("morning", today(3), true, sample())
+	u.vault.add("late", today(11), false, sample())
+	return u
+}
+
+// TestRestore restores on the cluster in memory: the lines tell each node and from where it goes on.
+func TestRestore(t *testing.T) {
+	t.Parallel()
+	const peers = "node/hlf-peer--org1--peer0 restored: mychannel at 40\nnode/hlf-peer--org2--peer0 restored: mychannel at 41\n"
+	cases := map[string]struct {
+		reason string
+		args   []string
+		answer string
+		want   string
+		values string // backup.restore of the workflow, in JSON
+	}{
+		"All": {
+			"All orderers go on from one copy, so they say one height: the earliest that has every block of a peer.",
+			[]string{"restore", "morning", "--yes"}, "",
+			"node/hlf-orderer--orderer--orderer0 restored: mychannel at 42\nnode/hlf-orderer--orderer--orderer1 restored: mychannel at 42\nnode/hlf-orderer--orderer--orderer2 restored: mychannel at 42\n" + peers,
+			`["--key=morning"]`,
+		},
+		"Asked": {
+			"At a terminal, the word yes is needed and enough.",
+			[]string{"restore", "morning", "--org", "Org1"}, "yes\n",
+			"node/hlf-peer--org1--peer0 restored: mychannel at 40\n",
+			`["--only-org=Org1","--key=morning"]`,
+		},
+		"ByMoment": {
+			"An unverified backup is none of those that --at may choose.",
+			[]string{"restore", "--at", "10m", "--node", "peer0.org2.example.com", "--accept", "newer-data,overwrite", "--yes"}, "",
+			"node/hlf-peer--org2--peer0 restored: mychannel at 41\n",
+			`["--node=hlf-peer--org2--peer0","--accept=newer-data","--accept=overwrite","--key=morning"]`,
+		},
+		"Unverified": {
+			"Who knows what it is may have it.",
+			[]string{"restore", "late", "--org", "Org2", "--accept", "unverified", "--yes"}, "",
+			"node/hlf-peer--org2--peer0 restored: mychannel at 41\n",
+			`["--only-org=Org2","--accept=unverified","--key=late"]`,
+		},
+		"Cancel": {
+			"A restore that failed can be taken back.",
+			[]string{"restore", "morning", "--cancel", "--yes"}, "",
+			"backup/morning restore cancelled\n",
+			`["--cancel","--key=morning"]`,
+		},
+		"DryRun": {
+			"What would be restored is said, and no workflow is submitted.",
+			[]string{"restore", "morning", "--org", "Org1", "--dry-run", "server"}, "",
+			"node/hlf-peer--org1--peer0 would be restored: mychannel at 40\n",
+			"",
+		},
+		"Names": {
+			"Names can be piped.",
+			[]string{"restore", "morning", "--org", "Org1", "--yes", "-o", "name"}, "",
+			"node/hlf-peer--org1--peer0\n",
+			`["--only-org=Org1","--key=morning"]`,
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			u := newRestorer(t)
+			code, stdout, stderr := u.typing(tc.answer, tc.args...)
+			if d := cmp.Diff(tc.want, stdout); d != "" || code != exit.OK {
+				t.Fatalf("%s\npivt %s: exit %d; -want, +got:\n%s\n%s", tc.reason, strings.Join(tc.args, " "), code, d, stderr)
+			}
+			if d := cmp.Diff(tc.values, u.restoreArgs()); d != "" {
+				t.Errorf("%s\nthe restore step is called with: -want, +got:\n%s", tc.reason, d)
+			}
+		})
+	}
+}
+
+// restoreArgs are those of the submitted workflow's step, "" if there is none.
+func (u *saver) restoreArgs() string {
+	u.Helper()
+	for _, wf := range u.workflows() {
+		for _, tmpl := range wf.Spec.Templates {
+			if tmpl.Name != "restore" {
+				continue
+			}
+			var args []string
+			for _, a := range tmpl.Container.Args[2:] {
+				if !strings.HasPrefix(a, "--created=") && !strings.HasPrefix(a, "--action=") {
+					args = append(args, a)
+				}
+			}
+			text, err := json.Marshal(args)
+			u.must(err)
+			return string(text)
+		}
+	}
+	return ""
+}
+
+// TestRestoreRefused are restores that nothing comes of.
+func TestRestoreRefused(t *testing.T) {
+	t.Parallel()
+	const usage = "\nUsage: pivt restore [KEY] [flags]\n       pivt restore --help shows more\n"
+	cases := map[string]struct {
+		reason  string
+		arrange func(*saver)
+		args    []string
+		answer  string
+		code    exit.Code
+		want    string
+	}{
+		"NoKey": {
+			"Restoring just anything would be the worst default there is.", nil,
+			[]string{"restore"}, "", exit.Invalid,
+			"which backup? give its KEY, or a time with --at; \"pivt backup list\" shows the keys" + usage,
+		},
+		"Both": {
+			"One of two wishes would be ignored.", nil,
+			[]string{"restore", "morning", "--at", "2h"}, "", exit.Invalid, "KEY and --at exclude each other" + usage,
+		},
+		"BadMoment": {
+			"The two ways to write it are shown.", nil,
+			[]string{"restore", "--at", "yesterday"}, "", exit.Invalid,
+			"--at \"yesterday\": write a time as 2026-11-21T03:00:00Z, or how long ago, as 2h or 7d" + usage,
+		},
+		"TooEarly": {
+			"Before the first backup there is nothing.", nil,
+			[]string{"restore", "--at", "2026-11-21T02:00:00Z"}, "", exit.Failed,
+			"no verified backup was finished by 2026-11-21T02:00:00Z\nHint:  \"pivt backup list\" shows what there is\n",
+		},
+		"BadRisk": {
+			"A misspelled risk must not be taken for consent to another.", nil,
+			[]string{"restore", "morning", "--accept", "everything"}, "", exit.Invalid,
+			"nothing called \"everything\" can be accepted; known: newer-data, missing-parts, other-network, unverified, overwrite" + usage,
+		},
+		"UnknownNode": {
+			"The known ones are told.", nil,
+			[]string{"restore", "morning", "--node", "peer9"}, "", exit.Invalid,
+			"node \"peer9\" is not in crypto-config.yaml; known nodes: hlf-orderer--orderer--orderer0, hlf-orderer--orderer--orderer1, hlf-orderer--orderer--orderer2, hlf-peer--org1--peer0, hlf-peer--org2--peer0" + usage,
+		},
+		"Unverified": {
+			"A backup that nobody has verified is only a promise.", nil,
+			[]string{"restore", "late", "--yes"}, "", exit.NotReady,
+			"backup late has not been verified; nothing was changed\nHint:  \"pivt backup verify late\" proves it whole; --accept unverified takes it as it is\n",
+		},
+		"Interrupted": {
+			"An attempt is no backup.",
+			func(u *saver) {
+				u.vault.list = append(u.vault.list, backup.Summary{Key: "broken", Started: today(1)})
+			},
+			[]string{"restore", "broken", "--yes"}, "", exit.Failed,
+			"backup broken is an interrupted attempt: it has no manifest\n",
+		},
+		"Unconfirmed": {
+			"A script must say that it means it, and reads what it would do.", nil,
+			[]string{"restore", "morning"}, "", exit.Invalid,
+			"this stops 5 nodes in namespace fabric and replaces their data by backup morning, which is 9h old (verified); transactions made since then are lost, unless nodes that stay have them; give --yes to confirm\n",
+		},
+		"SaidNo": {
+			"Anything but yes is no.", nil,
+			[]string{"restore", "morning"}, "y\n", exit.Invalid, "not confirmed; nothing was changed\n",
+		},
+		"NoKeys": {
+			"Nodes deployed with new keys would be another network.",
+			func(u *saver) { u.cluster.Delete("statefulsets", testNamespace, "hlf-peer--org1--peer0") },
+			[]string{"restore", "morning", "--yes"}, "", exit.Invalid,
+			"the nodes must be deployed first, and their keys are not in crypto-config: ",
+		},
+		"OtherKeys": {
+			"So would nodes with the keys of a network of the same names.",
+			func(u *saver) {
+				u.cluster.Delete("statefulsets", testNamespace, "hlf-peer--org1--peer0")
+				u.mustRun("crypto", "generate")
+				u.vault.manifests["morning"].Identity = backup.Identity{Orgs: []backup.OrgIdentity{{MSPID: "Org1MSP", Kind: "peer", CAs: []string{"abc"}}}}
+			},
+			[]string{"restore", "morning", "--yes"}, "", exit.NotReady,
+			"the keys in crypto-config are not those of the network that was saved: peer org Org1 has other CAs; nothing was changed\n" +
+				"Hint:  name the directory it was made with (--crypto-dir)\n",
+		},
+		"KeysNotSaved": {
+			"What was not saved cannot come back.",
+			func(u *saver) { u.write("passphrase.txt", "correct horse battery") },
+			[]string{"restore", "morning", "--yes", "--crypto-config", "back", "--passphrase-file", "passphrase.txt"}, "", exit.Invalid,
+			"backup morning was made without crypto-config; nothing was changed\n",
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			u := newRestorer(t)
+			if tc.arrange != nil {
+				tc.arrange(u)
+			}
+			code, stdout, stderr := u.typing(tc.answer, tc.args...)
+			text := failing(stderr)
+			if strings.HasSuffix(tc.want, ": ") && strings.HasPrefix(text, tc.want) {
+				text = tc.want
+			}
+			if d := cmp.Diff(tc.want, text); d != "" || code != tc.code || stdout != "" {
+				t.Errorf("%s\npivt %s: exit %d, want %d, stdout %q; -want, +got:\n%s", tc.reason, strings.Join(tc.args, " "), code, tc.code, stdout, d)
+			}
+			if runs := u.cluster.Names("workflows", testNamespace); len(runs) > 0 {
+				t.Errorf("%s\nworkflows were submitted: %v", tc.reason, runs)
+			}
+		})
+	}
+}
+
+// TestRestoreDeploys restores into a namespace without nodes: they are deployed first, from the
+// keys that are there, and no channel is made.
+func TestRestoreDeploys(t *testing.T) {
+	t.Parallel()
+	u := newRestorer(t)
+	u.mustRun("crypto", "generate")
+	for _, n := range u.n.Nodes() {
+		u.cluster.Delete("statefulsets", testNamespace, n.Name())
+	}
+	m, err := pki.Load(filepath.Join(u.dir, "crypto-config"), u.n)
+	u.must(err)
+	public := map[string]*pki.Public{}
+	for name, o := range m.Orgs {
+		public[name] = &o.Public
+	}
+	u.vault.manifests["morning"].Identity, err = backup.IdentityOf(u.n, public)
+	u.must(err)
+	code, stdout, stderr := u.pivt("restore", "morning", "--yes")
+	if code != exit.OK || strings.Count(stdout, " restored: ") != 5 {
+		t.Fatalf("restore into an empty namespace: exit %d\n%s%s", code, stdout, stderr)
+	}
+	if sets := u.cluster.Names("statefulsets", testNamespace); len(sets) != 5 {
+		t.Errorf("the nodes were not deployed: %v", sets)
+	}
+	if runs := u.cluster.Names("workflows", testNamespace); len(runs) != 1 {
+		t.Errorf("only the restore was to be submitted: %v", runs)
+	}
+	if !strings.Contains(stderr, "ok     nodes: 5 ready") {
+		t.Errorf("the story does not tell of the nodes:\n%s", stderr)
+	}
+}
+
+// TestRestoreFails tells how to go on with nodes that stay stopped.
+func TestRestoreFails(t *testing.T) {
+	t.Parallel()
+	u := newRestorer(t)
+	u.cluster.FailTask("restore", deploytest.TaskFailure{ExitCode: 1, Message: "hlf-peer--org1--peer0: no space left"})
+	u.hold("hlf-peer--org1--peer0", keeper.ByRestore, "morning")
+	code, _, stderr := u.pivt("restore", "morning", "--yes")
+	for _, want := range []string{"restore: hlf-peer--org1--peer0: no space left\n", `"pivt restore morning" goes on with the restore, "pivt restore morning --cancel" puts back what was there`} {
+		if code != exit.Failed || !strings.Contains(stderr, want) {
+			t.Errorf("exit %d, stderr lacks %q:\n%s", code, want, stderr)
+		}
+	}
+}
+
+// TestDeletePruneSchedule are the small ones.
+func TestDeletePruneSchedule(t *testing.T) {
+	t.Parallel()
+	u := newRestorer(t)
+	u.vault.add("noon", today(12), true, sample())
+	if got := u.mustRun("backup", "prune", "--dry-run=client", "--set", "backup.keep.last=1"); got != "backup/late would be deleted\nbackup/morning would be deleted\n" {
+		t.Errorf("prune --dry-run=client: %q", got)
+	}
+	if runs := u.cluster.Names("workflows", testNamespace); len(runs) > 0 {
+		t.Errorf("a dry run submitted %v", runs)
+	}
+	if got := u.mustRun("backup", "prune", "--set", "backup.keep.last=9"); got != "" || len(u.cluster.Names("workflows", testNamespace)) > 0 {
+		t.Errorf("a prune of nothing: %q", got)
+	}
+	if got := u.mustRun("backup", "delete", "late", "morning", "--yes"); got != "backup/late deleted\nbackup/morning deleted\n" {
+		t.Errorf("delete: %q", got)
+	}
+	if d := cmp.Diff([]string{"list", "list", "list", "delete late morning"}, u.vault.asked); d != "" {
+		t.Errorf("the repository was asked: -want, +got:\n%s", d)
+	}
+	u.write("network.yaml", strings.Replace(u.read("network.yaml"), "backup: {", `backup: {schedule: "0 3 * * *", `, 1))
+	for _, step := range []struct{ flag, want string }{
+		{"", "cronworkflow/hlf-backup created\n"}, {"", "cronworkflow/hlf-backup unchanged\n"},
+		{"--suspend", "cronworkflow/hlf-backup configured\n"}, {"--suspend", "cronworkflow/hlf-backup unchanged\n"}, {"", "cronworkflow/hlf-backup configured\n"},
+		{"--remove", "cronworkflow/hlf-backup deleted\n"}, {"--remove", "cronworkflow/hlf-backup unchanged\n"},
+	} {
+		args := []string{"backup", "schedule"}
+		if step.flag != "" {
+			args = append(args, step.flag)
+		}
+		if got := u.mustRun(args...); got != step.want {
+			t.Errorf("schedule %s: %q, want %q", step.flag, got, step.want)
+		}
+	}
+	// A schedule in the files keeps nobody from a backup now.
+	u.mustRun("backup", "verify", "noon")
+}
+
+// TestStatusOfBackups reads the last lines of status.
+func TestStatusOfBackups(t *testing.T) {
+	t.Parallel()
+	u := newSaver(t)
+	u.mustRun("crypto", "generate")
+	u.hold("hlf-peer--org1--peer0", keeper.ByRestore, "morning")
+	k := keeper.Keeper{Kube: u.core().Core(), Namespace: testNamespace}
+	u.must(k.Record(u.Context(), backup.Status{LastVerified: &backup.Event{Key: "morning", Time: today(3)}, Last: &backup.Event{Key: "late", Time: today(11)},
+		LastFailure: &backup.Event{Key: "noon", Time: today(12).Add(-5 * time.Minute), Message: "the repository is full"}}))
+	_, stdout, _ := u.pivt("status")
+	want := `
+last verified backup: morning, 9h old
+not verified yet: late, 60m old; "pivt backup verify late"
+last failed backup: noon, 5m ago: the repository is full
+held by restore morning since 2026-11-21T11:00:00Z: "pivt restore morning" goes on with the restore, "pivt restore morning --cancel" puts back what was there
+`
+	if !strings.HasSuffix(stdout, want) || !strings.Contains(stdout, "not ready   stopped by restore morning\n") {
+		t.Errorf("status:\n%s", stdout)
+	}
+	_, stdout, _ = u.pivt("status", "-o", "json")
+	for _, want := range []string{`"lastVerified": {`, `"held": {`, `"by": "restore"`} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("status -o json lacks %s:\n%s", want, stdout)
+		}
+	}
+	if _, stdout, _ = u.pivt("check"); !strings.Contains(stdout, `hint: "pivt restore morning" goes on with the restore`) {
+		t.Errorf("check has no cure for the held node:\n%s", stdout)
+	}
+}
