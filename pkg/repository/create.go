@@ -12,6 +12,8 @@ import (
 	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/blob"
 	"github.com/kopia/kopia/repo/format"
+
+	"pivt.io/pivt/pkg/exit"
 )
 
 // The blobs that hold the repository's keys, encrypted with the password, and their copies. One
@@ -19,8 +21,8 @@ import (
 const (
 	formatBlob  = blob.ID(format.KopiaRepositoryBlobID)
 	configBlob  = blob.ID(format.KopiaBlobCfgBlobID)
-	formatCopy  = blob.ID("pivt.repository")
-	claimPrefix = blob.ID("pivt.create.")
+	formatCopy  = blob.ID("kopia.keys.copy")
+	claimPrefix = blob.ID("kopia.create.")
 )
 
 // A claim that its owner has not taken back after this time is a dead process's.
@@ -49,7 +51,7 @@ func (s *storage) exists(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	if others > 0 {
-		return false, fmt.Errorf("%w: blob %s is missing; copy blob %s over it if that is there", ErrDamaged, formatBlob, formatCopy)
+		return false, keysError()
 	}
 	return false, nil
 }
@@ -159,6 +161,12 @@ func (s *storage) keepCopy(ctx context.Context) error {
 		return err
 	}
 	return s.PutBlob(ctx, formatCopy, payload(keys), blob.PutOptions{})
+}
+
+// keysError says that the repository's keys are damaged or missing.
+func keysError() error {
+	return exit.WithHint(fmt.Errorf("%w: blob %s, which holds its keys", ErrDamaged, formatBlob),
+		fmt.Sprintf("blob %s is a copy of %s: put it in its place with the storage's own tools, then repeat", formatCopy, formatBlob))
 }
 
 // keysDamaged tells a wrong password from damaged keys: the copy differs, and opens.

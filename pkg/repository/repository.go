@@ -29,8 +29,10 @@ type Options struct {
 	// Report is told when the storage does not answer and when it does again.
 	Report func(string)
 
-	wrap func(blob.Storage) blob.Storage // tests
-	now  func() time.Time                // tests
+	// What tests change.
+	wrap  func(blob.Storage) blob.Storage
+	now   func() time.Time
+	flush time.Duration // see flushEvery
 }
 
 // Repository is an open repository. Its methods may be called at the same time, by several
@@ -41,8 +43,7 @@ type Repository struct {
 	disk  string // of a pvc target
 	st    *storage
 	rep   repo.DirectRepository
-	now   func() time.Time
-	fatal func(error)
+	flush time.Duration
 }
 
 // The names under which all of pivt's processes act in a repository, as kopia sees it.
@@ -80,6 +81,9 @@ func (o Options) withDefaults() Options {
 	if o.now == nil {
 		o.now = time.Now
 	}
+	if o.flush == 0 {
+		o.flush = flushEvery
+	}
 	return o
 }
 
@@ -96,7 +100,7 @@ func open(ctx context.Context, t backup.Target, where string, o Options) (*Repos
 	if err != nil {
 		return nil, err
 	}
-	r := &Repository{where: where, st: st, now: o.now, fatal: func(error) {}}
+	r := &Repository{where: where, st: st, flush: o.flush}
 	if t.Type == backup.PVC {
 		r.disk = filepath.Join(o.Dir, filepath.FromSlash(t.Prefix))
 	}
@@ -135,7 +139,10 @@ func reach(ctx context.Context, t backup.Target, creds *credentials, o Options) 
 		if err != nil {
 			return err
 		}
-		s.Storage = bare(o.wrap(st))
+		s.Storage = o.wrap(bare(st))
+		if t.Type != backup.PVC {
+			s.Storage = readAhead(s.Storage)
+		}
 		return nil
 	})
 	if err != nil {
@@ -187,17 +194,16 @@ func (r *Repository) openWith(ctx context.Context, config, password string, o Op
 	rep, err := repo.Open(context.WithValue(ctx, storageKey{}, r.st), config, password, &repo.Options{
 		DisableInternalLog:  true, // it would write its log into the repository
 		DoNotWaitForUpgrade: true,
-		OnFatalError:        func(err error) { r.fatal(err) }, // the default ends the process
+		OnFatalError:        func(error) {}, // the default ends the process; the error is returned too
 		TimeNowFunc:         o.now,
 	})
 	switch {
-	case errors.Is(err, repo.ErrInvalidPassword):
-		if r.st.keysDamaged(ctx, password) {
-			return fmt.Errorf("%w: blob %s; blob %s is an intact copy, copy it over", ErrDamaged, formatBlob, formatCopy)
-		}
-		return ErrWrongKey
 	case errors.Is(err, repo.ErrRepositoryUnavailableDueToUpgradeInProgress):
 		return &storageError{nil, err.Error()}
+	case err != nil && r.st.keysDamaged(ctx, password):
+		return keysError()
+	case errors.Is(err, repo.ErrInvalidPassword):
+		return ErrWrongKey
 	case err != nil:
 		return damage(err)
 	}

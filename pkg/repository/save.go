@@ -90,7 +90,7 @@ func (r *Repository) save(ctx context.Context, s Source, dir string, o SaveOptio
 		return backup.Volume{}, damage(err)
 	}
 	defer w.Close(context.WithoutCancel(ctx))
-	p := &progress{meter: meter{total: total, tell: o.Progress}}
+	p := &progress{meter: meter{total: total, tell: o.Progress}, every: r.flush}
 	man, err := send(ctx, w, p, skip, s, dir, before)
 	if err != nil {
 		return backup.Volume{}, err
@@ -180,6 +180,7 @@ func tree() *policy.Tree {
 type progress struct {
 	upload.NullUploadProgress
 	meter
+	every  time.Duration
 	cancel func()
 
 	errMu sync.Mutex
@@ -215,7 +216,7 @@ func (p *progress) flush(ctx context.Context, w repo.RepositoryWriter) (end func
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		t := time.NewTicker(flushEvery)
+		t := time.NewTicker(p.every)
 		defer t.Stop()
 		for {
 			select {

@@ -37,7 +37,7 @@ type storage struct {
 }
 
 func newStorage(st blob.Storage, scrub func(string) string, o Options) *storage {
-	return &storage{Storage: bare(st), scrub: scrub, patience: o.Patience, report: o.Report}
+	return &storage{Storage: st, scrub: scrub, patience: o.Patience, report: o.Report}
 }
 
 // bare takes off the wrapper by which kopia's storages try everything ten times, what cannot
@@ -74,6 +74,9 @@ func (s *storage) try(ctx context.Context, size int64, f func(context.Context) e
 		}
 		if passes(err) || ours(err) {
 			return err
+		}
+		if contains(err, "invalid length") {
+			return blob.ErrInvalidRange // as the others say it of a blob that is too short
 		}
 		kind := kindOf(err)
 		text := s.clean(err)
