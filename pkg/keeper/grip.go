@@ -65,9 +65,9 @@ func (k *Keeper) claim(ctx context.Context, t target, by By, key string) (*grip,
 func taken(h Hold) error {
 	err := errors.New(h.String())
 	if h.By == ByBackup {
-		return exit.Transient(err)
+		return exit.Transient(exit.WithHint(err, h.Cure()))
 	}
-	return exit.With(exit.WithHint(err, fmt.Sprintf(`finish it with "pivt restore %s", or take it back with "pivt restore %s --cancel"`, h.Key, h.Key)), exit.NotReady)
+	return exit.With(exit.WithHint(err, h.Cure()), exit.NotReady)
 }
 
 // stop scales the node to zero.
@@ -130,7 +130,8 @@ func (g *grip) check(ctx context.Context) error {
 }
 
 // keep shows that we are alive until end is called. The context that it returns ends, with
-// the reason as its cause, when the hold is broken, or the node has been down for too long.
+// the reason as its cause, when the hold is broken, or the node has been down for longer than
+// the limit if there is one.
 func (g *grip) keep(ctx context.Context, limit time.Duration) (held context.Context, end func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	over := make(chan struct{})
@@ -139,15 +140,19 @@ func (g *grip) keep(ctx context.Context, limit time.Duration) (held context.Cont
 		defer close(done)
 		beat := time.NewTicker(g.k.times.beat)
 		defer beat.Stop()
-		late := time.NewTimer(g.hold.Since.Add(limit).Sub(g.k.Now()))
-		defer late.Stop()
+		var late <-chan time.Time
+		if limit > 0 {
+			alarm := time.NewTimer(g.hold.Since.Add(limit).Sub(g.k.Now()))
+			defer alarm.Stop()
+			late = alarm.C
+		}
 		for {
 			select {
 			case <-over:
 				return
 			case <-ctx.Done():
 				return
-			case <-late.C:
+			case <-late:
 				cancel(g.tooLong(limit))
 				return
 			case <-beat.C:
@@ -191,15 +196,19 @@ func (g *grip) release(ctx context.Context) error {
 	}
 	_, err := g.k.change(ctx, g.t.Name, func(set *appsv1.StatefulSet, now *Hold) (*edit, error) {
 		if g.mine(set, now) == nil {
-			return &edit{nil, 1}, nil
+			scale := int32(1)
+			if now.Stage == Claimed {
+				scale = replicas(set)
+			}
+			return &edit{nil, scale}, nil
 		}
 		if set.UID == g.uid && now == nil && replicas(set) == 0 && set.Generation == g.generation {
 			return &edit{nil, 1}, nil // somebody removed the annotation, and nothing else
 		}
 		return nil, nil
 	})
-	if err != nil {
+	if err != nil && g.hold.By == ByBackup {
 		return exit.WithHint(fmt.Errorf("starting %s again: %w", g.t.Name, err), fmt.Sprintf("the guard of the backup starts it; or: kubectl scale statefulset %s --replicas=1", g.t.Name))
 	}
-	return nil
+	return err
 }

@@ -26,8 +26,8 @@ import (
 type Nodes interface {
 	// Heights are how many blocks the node has of each of its channels.
 	Heights(ctx context.Context, n *network.Node) (map[string]uint64, error)
-	// Serving is nil if the node answers on all its channels, has at least as many blocks as
-	// floor says, and is part of the quorum if it is an orderer. It looks once.
+	// Serving is nil if the node does its part in the channels that floor names, and has so many
+	// blocks of them. It looks once.
 	Serving(ctx context.Context, n *network.Node, floor map[string]uint64) error
 }
 
@@ -44,12 +44,10 @@ type Keeper struct {
 	Workflow    string // for which we work, "" for none
 	Nodes       Nodes
 	// Put keeps what was saved of a node, for the manifest. It is called when the copy counts.
-	Put func(ctx context.Context, key string, n backup.Node) error
-	// Identity is that of the network which is to be restored.
-	Identity backup.Identity
-	Log      *slog.Logger     // nil for none
-	Now      func() time.Time // nil for time.Now
-	Poll     time.Duration    // between two looks; 0 for a second
+	Put  func(ctx context.Context, key string, n backup.Node) error
+	Log  *slog.Logger     // nil for none
+	Now  func() time.Time // nil for time.Now
+	Poll time.Duration    // between two looks; 0 for a second
 
 	times    times // zero for the defaults
 	once     sync.Once

@@ -184,13 +184,20 @@ func (k *Keeper) serving(ctx context.Context, t target, floor map[string]uint64)
 	return err
 }
 
-// serves asks Fabric once, if the target is part of it.
+// serves asks Fabric once, if the target is part of it. Without a floor, it is asked for the
+// channels that it has.
 func (k *Keeper) serves(ctx context.Context, t target, floor map[string]uint64) error {
 	if t.node == nil {
 		return nil
 	}
 	once, cancel := context.WithTimeout(ctx, k.times.call)
 	defer cancel()
+	if len(floor) == 0 {
+		var err error
+		if floor, err = k.Nodes.Heights(once, t.node); err != nil {
+			return err
+		}
+	}
 	return k.Nodes.Serving(once, t.node, floor)
 }
 

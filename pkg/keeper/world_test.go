@@ -89,7 +89,8 @@ type world struct {
 	slow     time.Duration
 	before   func(w *world, pod *corev1.Pod) // called when a copy pod begins to work, without the lock
 	end      func(pod *corev1.Pod) outcome
-	restored []string // what restore pods did, in order
+	restored []string // what copy pods did, in order
+	all      []string // nodes that must be down while one of them is restored
 	tainted  map[string]bool
 	trouble  func(verb, what, name string) error // an answer of the API server's own
 	uncut    bool                                // no snapshot's moment ever comes
@@ -596,8 +597,18 @@ func (w *world) kubelet(p *corev1.Pod) {
 
 // work is what the program in a pod does.
 func (w *world) work(p *corev1.Pod, o outcome) {
-	node := p.Labels[NodeLabel]
+	node, role := p.Labels[NodeLabel], p.Labels[RoleLabel]
 	w.mu.Lock()
+	switch {
+	case role == "restore" || role == "undo":
+		for _, n := range append(w.all, node) {
+			if w.up(n) {
+				w.t.Errorf("%s of %s while %s runs", role, node, n)
+			}
+		}
+	case role == "finish" && !w.up(node):
+		w.t.Errorf("what %s had is removed before it runs again", node)
+	}
 	began, ran := w.starts[node], w.up(node)
 	before := w.before
 	w.mu.Unlock()

@@ -1,0 +1,117 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+
+	"pivt.io/pivt/pkg/backup"
+	"pivt.io/pivt/pkg/exit"
+	"pivt.io/pivt/pkg/network"
+)
+
+// Check refuses a restore that would do harm or could not be done, for all its reasons at
+// once. The identity is that of the network in the namespace. Nothing is changed.
+func (k *Keeper) Check(ctx context.Context, m backup.Manifest, verified *time.Time, identity backup.Identity, sel backup.Selection, accept backup.Accept) error {
+	k.defaults()
+	nodes, err := sel.Of(k.Network)
+	if err != nil {
+		return err
+	}
+	list, err := k.sets(ctx)
+	if err != nil {
+		return err
+	}
+	sets := map[string]*appsv1.StatefulSet{}
+	for i := range list {
+		sets[list[i].Name] = &list[i]
+	}
+	present := backup.Present{Identity: identity, Heights: k.present(ctx, sets, m.Key)}
+	refused := backup.Admit(m, verified, nodes, present, accept)
+	cannot, hints, err := k.obstacles(ctx, m, nodes, sets)
+	switch {
+	case err != nil:
+		return err
+	case len(cannot) == 0:
+		return refused
+	case refused != nil:
+		return exit.With(fmt.Errorf("%w; and whatever is accepted: %s", refused, listed(cannot)), exit.NotReady)
+	}
+	err = exit.With(fmt.Errorf("backup %s cannot be restored: %s; nothing was changed", m.Key, listed(cannot)), exit.NotReady)
+	if len(hints) > 0 {
+		err = exit.WithHint(err, strings.Join(hints, "; "))
+	}
+	return err
+}
+
+// obstacles are reasons that nobody can accept: there is nothing to restore onto, or somebody
+// else has the node.
+func (k *Keeper) obstacles(ctx context.Context, m backup.Manifest, nodes []*network.Node, sets map[string]*appsv1.StatefulSet) (all, hints []string, err error) {
+	say := func(err error) {
+		all = append(all, err.Error())
+		if hint := exit.HintOf(err); hint != "" && !slices.Contains(hints, hint) {
+			hints = append(hints, hint)
+		}
+	}
+	for _, n := range nodes {
+		t := targetOf(n)
+		if _, saved := m.Node(t.Name); !saved {
+			continue
+		}
+		set := sets[t.Name]
+		if set == nil {
+			say(exit.WithHint(fmt.Errorf("statefulset/%s does not exist", t.Name), `"pivt install" makes it`))
+			continue
+		}
+		if err := persistent(t, set); err != nil {
+			say(err)
+			continue
+		}
+		if h := holdOf(set); h != nil && (h.By != ByRestore || h.Key != m.Key) {
+			say(exit.WithHint(errors.New(h.String()), h.Cure()))
+		}
+		for _, claim := range claims(set) {
+			c, err := k.claimOf(ctx, claim)
+			if err != nil {
+				return nil, nil, err
+			}
+			if c == nil {
+				say(exit.WithHint(fmt.Errorf("persistentvolumeclaim/%s does not exist", claim), "it is made when the node is started for the first time"))
+			}
+		}
+	}
+	return all, hints, nil
+}
+
+// present are the heights of nodes that run. What a restore of the same backup has started
+// already is not asked: it may have gone on since.
+func (k *Keeper) present(ctx context.Context, sets map[string]*appsv1.StatefulSet, key string) map[string]map[string]uint64 {
+	heights := map[string]map[string]uint64{}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for _, n := range k.Network.Nodes() {
+		set := sets[n.Name()]
+		if set == nil || set.Status.ReadyReplicas == 0 {
+			continue
+		}
+		if h := holdOf(set); h != nil && h.By == ByRestore && h.Key == key {
+			continue
+		}
+		wg.Go(func() {
+			h := k.heights(ctx, targetOf(n))
+			mu.Lock()
+			defer mu.Unlock()
+			if h != nil {
+				heights[n.Name()] = h
+			}
+		})
+	}
+	wg.Wait()
+	return heights
+}
