@@ -129,12 +129,32 @@ func (b *backups) list(ctx context.Context) ([]backup.Summary, error) {
 	return list, b.ask(ctx, "list of backups", &list, "list")
 }
 
-func (b *backups) manifest(ctx context.Context, key string) (*backup.Manifest, error) {
+// shown is a backup as the repository knows it.
+type shown struct {
+	*backup.Manifest
+	Verified *time.Time `json:"verified,omitempty"`
+}
+
+// summary is its line in a list.
+func (b shown) summary() backup.Summary {
+	return backup.Summary{Key: b.Key, Started: b.Started, Finished: b.Finished, Nodes: len(b.Nodes), Bytes: b.Bytes(), Uploaded: b.Uploaded(), Verified: b.Verified, Complete: true}
+}
+
+func (b *backups) show(ctx context.Context, key string) (shown, error) {
 	if err := backup.CheckKey(key); err != nil {
-		return nil, err
+		return shown{}, usageError(err)
 	}
-	m := &backup.Manifest{}
-	return m, b.ask(ctx, "backup "+key, m, "show", key)
+	var answer struct {
+		Manifest *backup.Manifest `json:"manifest"`
+		Verified *time.Time       `json:"verified"`
+	}
+	if err := b.ask(ctx, "backup "+key, &answer, "show", key); err != nil {
+		return shown{}, err
+	}
+	if answer.Manifest == nil {
+		return shown{}, fmt.Errorf("backup %s: the repository did not answer with its manifest", key)
+	}
+	return shown{answer.Manifest, answer.Verified}, nil
 }
 
 // files are the input files as they were written, by their names without directories, and what

@@ -133,14 +133,11 @@ func (b *backups) printCreated(ctx context.Context, out deploy.BackupOutcome, be
 	}
 	looking, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
-	list, err := b.list(looking)
+	made, err := b.show(looking, out.Key)
 	if err != nil { // the backup is there all the same
 		return b.g.changes(b.s.Stdout, changes)
 	}
-	one, err := find(list, out.Key)
-	if err != nil {
-		return err
-	}
+	one := made.summary()
 	if done, err := b.g.structured(b.s.Stdout, "BackupSummary", one); done || err != nil {
 		return err
 	}

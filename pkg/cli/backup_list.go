@@ -117,7 +117,7 @@ Exit status: 0 done; 1 there is no such backup, or the repository could not be a
 			if err != nil {
 				return err
 			}
-			m, err := b.manifest(c.Context(), a[0])
+			m, err := b.show(c.Context(), a[0])
 			if err != nil {
 				return err
 			}
@@ -133,10 +133,15 @@ Exit status: 0 done; 1 there is no such backup, or the repository could not be a
 	}
 }
 
-func printManifest(w io.Writer, m *backup.Manifest) error {
+func printManifest(w io.Writer, m shown) error {
 	fmt.Fprintf(w, "backup/%s of namespace %s, Fabric %s\n", m.Key, m.Namespace, m.Fabric)
 	fmt.Fprintf(w, "from %s to %s, %s, %s uploaded\n", m.Started.UTC().Format(time.RFC3339), m.Finished.UTC().Format(time.RFC3339), deploy.Size(m.Bytes()), deploy.Size(m.Uploaded()))
-	fmt.Fprintf(w, "holds %s\n\n", strings.Join(holds(m), ", "))
+	fmt.Fprintf(w, "holds %s\n", strings.Join(holds(m.Manifest), ", "))
+	if m.Verified != nil {
+		fmt.Fprintf(w, "verified at %s\n\n", m.Verified.UTC().Format(time.RFC3339))
+	} else {
+		fmt.Fprint(w, "not verified\n\n")
+	}
 	var volumes, channels [][]string
 	for _, n := range m.Nodes {
 		for _, v := range n.Volumes {

@@ -54,7 +54,13 @@ func (v *vault) ask(_ context.Context, _ *kube.Client, s backup.Settings, args [
 		return json.Marshal(v.list)
 	case "show":
 		if m := v.manifests[args[1]]; m != nil {
-			return json.Marshal(m)
+			answer := map[string]any{"manifest": m}
+			for _, one := range v.list {
+				if one.Key == args[1] && one.Verified != nil {
+					answer["verified"] = one.Verified
+				}
+			}
+			return json.Marshal(answer)
 		}
 		return nil, fmt.Errorf("there is no backup %s", args[1])
 	case "delete":
@@ -370,7 +376,7 @@ func TestBackupShow(t *testing.T) {
 	got := u.mustRun("backup", "show", "monday")
 	for _, want := range []string{
 		"backup/monday of namespace fabric, Fabric 3.1.1\nfrom 2026-11-21T02:59:00Z to 2026-11-21T03:00:00Z, 1.5 GiB, 35 MiB uploaded\n",
-		"holds peers, state databases, chaincode packages, transient data, orderers, CAs, input files\n",
+		"holds peers, state databases, chaincode packages, transient data, orderers, CAs, input files\nverified at 2026-11-21T03:01:00Z\n",
 		"hlf-peer--org2--peer0            data     12      300 MiB   7.0 MiB\n",
 		"hlf-orderer--orderer--orderer2   mychannel   44       001122334455\n",
 	} {
@@ -394,10 +400,10 @@ func TestBackupCreate(t *testing.T) {
 	if want := "backup/20261121-120000 created\nbackup/20261121-120000 verified\n"; stdout != want || code != exit.OK {
 		t.Errorf("backup create: exit %d, stdout %q, want %q\n%s", code, stdout, want, stderr)
 	}
-	if !strings.Contains(stderr, "1.4 GiB of 5 nodes, 34 MiB uploaded, in ") {
+	if !strings.Contains(stderr, "1.5 GiB of 5 nodes, 35 MiB uploaded, in ") {
 		t.Errorf("the story does not end with the sizes:\n%s", stderr)
 	}
-	if code, stdout, _ := u.pivt("backup", "create", "-o", "json"); code != exit.OK || !strings.Contains(stdout, `"kind": "BackupSummary"`) || !strings.Contains(stdout, `"uploaded": 35651584`) {
+	if code, stdout, _ := u.pivt("backup", "create", "-o", "json"); code != exit.OK || !strings.Contains(stdout, `"kind": "BackupSummary"`) || !strings.Contains(stdout, `"uploaded": 36700160`) {
 		t.Errorf("backup create -o json: exit %d\n%s", code, stdout)
 	}
 	files := u.parameter("files", 0)

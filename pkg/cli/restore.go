@@ -142,17 +142,14 @@ func (o *restoreOptions) run(c *cobra.Command, s *State, g *globals, key string)
 	if err != nil {
 		return usageError(err)
 	}
-	one, err := o.choose(ctx, b, key)
+	m, err := o.choose(ctx, b, key)
 	if err != nil {
 		return err
 	}
+	one := m.summary()
 	if one.Verified == nil && !accept.Has(backup.Unverified) {
 		return exit.WithHint(exit.With(fmt.Errorf("backup %s has not been verified; nothing was changed", one.Key), exit.NotReady),
 			fmt.Sprintf(`"pivt backup verify %s" proves it whole; --accept unverified takes it as it is`, one.Key))
-	}
-	m, err := b.manifest(ctx, one.Key)
-	if err != nil {
-		return err
 	}
 	missing, err := b.d.Missing(ctx)
 	if err != nil {
@@ -203,26 +200,23 @@ func (o *restoreOptions) selection(n *network.Network) (backup.Selection, error)
 }
 
 // choose finds the backup that KEY or --at means.
-func (o *restoreOptions) choose(ctx context.Context, b *backups, key string) (backup.Summary, error) {
-	var at time.Time
-	if key == "" {
-		var err error
-		if at, err = moment(o.at, b.s.Now()); err != nil {
-			return backup.Summary{}, usageError(err)
-		}
+func (o *restoreOptions) choose(ctx context.Context, b *backups, key string) (shown, error) {
+	if key != "" {
+		return b.show(ctx, key)
+	}
+	at, err := moment(o.at, b.s.Now())
+	if err != nil {
+		return shown{}, usageError(err)
 	}
 	list, err := b.list(ctx)
 	if err != nil {
-		return backup.Summary{}, err
-	}
-	if key != "" {
-		return find(list, key)
+		return shown{}, err
 	}
 	one, ok := newest(list, at)
 	if !ok {
-		return one, exit.WithHint(exit.With(fmt.Errorf("no verified backup was finished by %s", at.UTC().Format(time.RFC3339)), exit.Failed), `"pivt backup list" shows what there is`)
+		return shown{}, exit.WithHint(exit.With(fmt.Errorf("no verified backup was finished by %s", at.UTC().Format(time.RFC3339)), exit.Failed), `"pivt backup list" shows what there is`)
 	}
-	return one, nil
+	return b.show(ctx, one.Key)
 }
 
 // newest is the last verified backup that had been finished by a moment.
@@ -276,7 +270,7 @@ func (o *restoreOptions) lost(b *backups, one backup.Summary, nodes []*network.N
 }
 
 // unseal brings back the directory of keys, and has the rest of the command use it.
-func (o *restoreOptions) unseal(b *backups, m *backup.Manifest, passphrase string) error {
+func (o *restoreOptions) unseal(b *backups, m shown, passphrase string) error {
 	if len(m.CryptoConfig) == 0 {
 		return exit.With(fmt.Errorf("backup %s was made without crypto-config; nothing was changed", m.Key), exit.Invalid)
 	}
@@ -294,7 +288,7 @@ func (o *restoreOptions) unseal(b *backups, m *backup.Manifest, passphrase strin
 
 // deploy brings up nodes that the namespace does not have, with nothing in them. Their keys must
 // be there and be those of the network that was saved: a restore makes none.
-func (o *restoreOptions) deploy(ctx context.Context, b *backups, m *backup.Manifest, accept backup.Accept) error {
+func (o *restoreOptions) deploy(ctx context.Context, b *backups, m shown, accept backup.Accept) error {
 	material, err := pki.Load(b.d.CryptoDir, b.in.network)
 	if err != nil {
 		return exit.WithHint(exit.With(fmt.Errorf("the nodes must be deployed first, and their keys are not in %s: %w", b.s.relative(b.d.CryptoDir), err), exit.Invalid),
@@ -338,7 +332,7 @@ type restoredNode struct {
 }
 
 // print tells of each node how far it was saved, which is where it goes on from.
-func (o *restoreOptions) print(b *backups, m *backup.Manifest, sel backup.Selection, nodes []*network.Node, verb string) error {
+func (o *restoreOptions) print(b *backups, m shown, sel backup.Selection, nodes []*network.Node, verb string) error {
 	resumes := m.Resumes()
 	results := []restoredNode{}
 	for _, n := range nodes {

@@ -162,13 +162,9 @@ func TestRestoreRefused(t *testing.T) {
 			[]string{"restore", "late", "--yes"}, "", exit.NotReady,
 			"backup late has not been verified; nothing was changed\nHint:  \"pivt backup verify late\" proves it whole; --accept unverified takes it as it is\n",
 		},
-		"Interrupted": {
-			"An attempt is no backup.",
-			func(u *saver) {
-				u.vault.list = append(u.vault.list, backup.Summary{Key: "broken", Started: today(1)})
-			},
-			[]string{"restore", "broken", "--yes"}, "", exit.Failed,
-			"backup broken is an interrupted attempt: it has no manifest\n",
+		"Unknown": {
+			"What the repository says is passed on.", nil,
+			[]string{"restore", "broken", "--yes"}, "", exit.Failed, "there is no backup broken\n",
 		},
 		"Unconfirmed": {
 			"A script must say that it means it, and reads what it would do.", nil,

@@ -34,6 +34,9 @@ func SealTree(dir, passphrase string) ([]byte, error) {
 }
 
 func sealTree(dir string, to age.Recipient) ([]byte, error) {
+	if _, err := os.Stat(dir); err != nil {
+		return nil, exit.With(fmt.Errorf("packing %w", err), exit.Invalid)
+	}
 	var out bytes.Buffer
 	sealed, err := age.Encrypt(&out, to)
 	if err != nil {
@@ -130,9 +133,21 @@ func unsealTree(data []byte, id age.Identity, dir string) (files int, err error)
 	defer root.Close()
 	files, err = unpackTree(tar.NewReader(io.LimitReader(unzipped, maxTree)), root)
 	if err != nil {
-		return files, fmt.Errorf("unpacking crypto-config into %s: %w", dir, err)
+		empty(root) // half a tree of keys is worse than none
+		return 0, fmt.Errorf("unpacking crypto-config into %s: %w; nothing was left there", dir, err)
 	}
 	return files, nil
+}
+
+// empty removes everything below a directory that was empty before.
+func empty(root *os.Root) {
+	entries, err := fs.ReadDir(root.FS(), ".")
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		_ = root.RemoveAll(e.Name())
+	}
 }
 
 func emptyDir(dir string) error {
