@@ -40,7 +40,7 @@ func Head(c Channel) (backup.Channel, error) {
 		return position{first: at.first, height: b.Number + 1, hash: b.Hash}.channel(c.Name), nil
 	}
 	if len(paths) > 1 {
-		return backup.Channel{}, &Damage{Channel: c.Name, File: filepath.Base(paths[len(paths)-2]), Reason: "there is no block in it"}
+		return backup.Channel{}, &Damage{Channel: c.Name, File: filepath.Base(paths[len(paths)-2]), Reason: noBlock}
 	}
 	return at.channel(c.Name), nil
 }

@@ -57,6 +57,9 @@ func (p position) channel(name string) backup.Channel {
 	return backup.Channel{Name: name, First: p.first, Height: p.height, Hash: hex.EncodeToString(p.hash)}
 }
 
+// noBlock is what a file must not be that another one follows.
+const noBlock = "there is no block in it"
+
 type walker struct {
 	ctx     context.Context //nolint:containedctx // lives as long as one call of Walk
 	at      position
@@ -78,6 +81,9 @@ func (w *walker) file(path string, last bool) error {
 			return err
 		}
 		start, length, err := f.next(offset)
+		if errors.Is(err, io.EOF) && offset == 0 && !last {
+			return &Damage{Channel: w.channel, File: f.name, Reason: noBlock}
+		}
 		if errors.Is(err, io.EOF) || last && errors.Is(err, errTorn) {
 			return nil
 		}
