@@ -48,6 +48,7 @@ type nodeCopy struct {
 	copied  bool            // one of them has ended well
 	verb    string
 	bytes   int64
+	heard   string // how far its pod says it is
 }
 
 func (d *Deployment) followCopies(ctx context.Context, key string, restore bool) *copies {
@@ -184,15 +185,21 @@ func (c *copies) sawPods(objects map[string]metav1.Object) {
 			n.copied = true
 			delete(n.working, name)
 		case corev1.PodFailed:
+			n.heard = ""
 			delete(n.working, name)
 			if reason, _ := kube.PodReason(pod); reason != "" {
 				c.show(node, "the copy failed: "+reason)
 			}
 		default:
+			fresh := !n.working[name]
 			n.working[name] = true
-			if reason, stuck := kube.PodReason(pod); stuck {
+			reason, stuck := kube.PodReason(pod)
+			switch {
+			case stuck:
 				c.show(node, reason)
-			} else if n.step == nil {
+			case fresh && n.heard != "": // its log was quicker than its status
+				c.show(node, n.heard)
+			case n.step == nil:
 				c.show(node, "copying")
 			}
 		}
@@ -231,14 +238,14 @@ func (c *copies) heard(node, line string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := c.node(node)
-	n.bytes = max(n.bytes, p.Bytes)
+	n.bytes, n.heard = max(n.bytes, p.Bytes), p.String()
 	if n.ended || len(n.working) == 0 { // what a pod of an earlier run says has been told
 		return
 	}
 	if n.step == nil {
 		n.step = c.d.Report.Start(node)
 	}
-	n.verb = p.String()
+	n.verb = n.heard
 	n.step.Progress(n.verb)
 }
 
