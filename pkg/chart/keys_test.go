@@ -170,6 +170,7 @@ func TestShippedFiles(t *testing.T) {
 			"Chart.yaml", "README.md",
 			"templates/NOTES.txt",
 			"templates/_helpers.tpl", "templates/_names.tpl", "templates/_nodes.tpl", "templates/_pod.tpl",
+			"templates/backup/role.yaml", "templates/backup/rolebinding.yaml", "templates/backup/serviceaccount.yaml",
 			"templates/chaincode/_service.tpl",
 			"templates/chaincode/networkpolicy.yaml",
 			"templates/chaincode/service-deployment.yaml", "templates/chaincode/service-networkpolicy.yaml",

@@ -60,7 +60,7 @@ func TestNamesAreThoseOfNetwork(t *testing.T) {
 					t.Errorf("%s: service name %s", node.Name(), got)
 				}
 			}
-			for _, sa := range []string{network.ServicePeer, network.ServiceOrderer, network.ServiceFlow} {
+			for _, sa := range []string{network.ServicePeer, network.ServiceOrderer, network.ServiceFlow, "hlf-backup"} {
 				if byName["ServiceAccount/"+sa] == nil {
 					t.Errorf("no service account %s", sa)
 				}

@@ -115,7 +115,7 @@ func TestWhoReachesWhom(t *testing.T) {
 	}
 	// Ports 7052 and 7100 to 7199 are guarded by certificates then, see networkpolicy.yaml.
 	var open []string
-	for _, from := range []string{"orderer0", "orderer1", "peer of Org1", "peer of Org2", "step", "stranger"} {
+	for _, from := range []string{"copy pod", "orderer0", "orderer1", "peer of Org1", "peer of Org2", "step", "stranger"} {
 		for _, to := range []string{"peer of Org1", "peer of Org2", "other peer of Org1"} {
 			if from != to && (to != "other peer of Org1" || from == "peer of Org1") {
 				open = append(open, from+" -> "+to+":7052", from+" -> "+to+":7150")
@@ -170,6 +170,10 @@ func reaches(t *testing.T, more string) []string {
 		code("chaincode of Org1's peer", "chaincode", "hlf-peer--org1--peer0"),
 		code("chaincode of Org2's peer", "chaincode", "hlf-peer--org2--peer0"),
 		code("build of Org1's peer", "chaincode-build", "hlf-peer--org1--peer0"),
+		{"copy pod", map[string]string{ // as package keeper labels it
+			"app.kubernetes.io/name": "hlf-backup", "app.kubernetes.io/component": "backup", "app.kubernetes.io/part-of": "hlf-kube",
+			"pivt.io/component": "backup", "pivt.io/node": "hlf-peer--org1--peer0",
+		}},
 		{"step", decode(t, mustRender(t, ChannelFlow, sample.values(t))).Spec.PodMetadata.Labels},
 		{"stranger", map[string]string{"app": "other"}},
 	}
@@ -199,6 +203,12 @@ func reaches(t *testing.T, more string) []string {
 func TestRights(t *testing.T) {
 	t.Parallel()
 	want := map[string][]string{
+		"hlf-backup": {
+			"apps/statefulsets: get list patch", "argoproj.io/workflows: get", "argoproj.io/workflowtaskresults: create patch",
+			"batch/jobs: create get delete", "configmaps [hlf-backup hlf-recovery]: get patch delete", "configmaps: create", "events: list",
+			"persistentvolumeclaims: create get delete", "pods/log: get", "pods: create get list delete",
+			"snapshot.storage.k8s.io/volumesnapshots: create get delete",
+		},
 		"hlf-flow": {"argoproj.io/workflowtaskresults: create patch", "configmaps: get"},
 		"hlf-peer": {"events: list", "pods/log: get", "pods: create get list watch delete", "secrets: create delete"},
 	}
@@ -217,7 +227,11 @@ func TestRights(t *testing.T) {
 				if group != "" {
 					group += "/"
 				}
-				got[r.Name] = append(got[r.Name], group+strings.Join(rule.Resources, ",")+": "+strings.Join(rule.Verbs, " "))
+				resources := group + strings.Join(rule.Resources, ",")
+				if len(rule.ResourceNames) > 0 {
+					resources += fmt.Sprint(" ", rule.ResourceNames)
+				}
+				got[r.Name] = append(got[r.Name], resources+": "+strings.Join(rule.Verbs, " "))
 			}
 			sort.Strings(got[r.Name])
 		}

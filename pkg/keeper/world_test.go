@@ -46,9 +46,9 @@ const (
 	key      = "20261121-120000"
 )
 
-// granted is the Role hlf-backup of charts/hlf-kube; package chart has the same list.
+// granted is the Role hlf-backup of charts/hlf-kube, see TestRightsAreTheCharts.
 var granted = []string{
-	"statefulsets: get list patch", "pods: create get list watch delete", "pods/log: get", "events: list",
+	"statefulsets: get list patch", "pods: create get list delete", "pods/log: get", "events: list",
 	"jobs: create get delete", "persistentvolumeclaims: create get delete", "volumesnapshots: create get delete",
 	"configmaps: create get patch delete", "workflows: get", "workflowtaskresults: create patch",
 }
