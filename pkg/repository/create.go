@@ -28,9 +28,15 @@ const (
 // A claim that its owner has not taken back after this time is a dead process's.
 const claimTime = time.Minute
 
-// How content is cut, hashed and packed; benchmarks in repository_bench_test.go say why.
+// How content is cut, hashed, encrypted and packed.
+//
+// Nodes append to files (blocks, logs, CouchDB), replace them as a whole (LevelDB) or change them
+// in place by pages (SQLite, write-ahead logs): nothing moves inside a file. So cuts at fixed
+// places find as much again as cuts by content do, at twice the speed; measured with LevelDB
+// after 1 % more blocks: 1.3 % stored either way. What is appended to a file costs half a chunk more
+// on average, and a chunk costs its index entry of 50 bytes.
 const (
-	splitterName = "DYNAMIC-512K-BUZHASH"
+	splitterName = "FIXED-256K"
 	hashName     = "BLAKE3-256-128"
 	cipherName   = "AES256-GCM-HMAC-SHA256"
 	packSize     = 16 << 20
