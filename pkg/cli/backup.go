@@ -212,8 +212,8 @@ func (b *backups) explain(ctx context.Context, c *cobra.Command, o backupFlags, 
 		return exit.WithHint(exit.With(fmt.Errorf("interrupted; workflow %s goes on", out.Workflow), exit.Interrupted),
 			fmt.Sprintf("follow it again: %s; or stop it: %s%s", goOn(c, r, out.Key), stop, startedAgain(r)))
 	}
-	if exit.CodeOf(err) == exit.Invalid || out.Workflow == "" {
-		return err
+	if exit.CodeOf(err) == exit.Invalid || out.Workflow == "" || errors.Is(err, context.DeadlineExceeded) {
+		return err // nothing was begun, or the workflow goes on
 	}
 	looking, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()

@@ -169,6 +169,9 @@ func (u *saver) typing(answer string, args ...string) (code exit.Code, stdout, s
 	s, out, errs := u.state(append(append(args, u.extra...), "--kubeconfig", u.cluster.Kubeconfig(testNamespace))...)
 	s.Now = func() time.Time { return today(12) }
 	s.Ask = u.vault.ask
+	if u.nodes != nil {
+		s.Dial = u.nodes.Dial
+	}
 	if answer != "" {
 		s.StdinTTY, s.StderrTTY, s.Stdin = true, true, strings.NewReader(answer)
 		s.Env = func(k string) string { return map[string]string{"TERM": "dumb"}[k] }

@@ -267,6 +267,17 @@ func TestRestoreFails(t *testing.T) {
 	}
 }
 
+// TestRestoreRefusedInside is a restore that the step refuses, which sees what runs.
+func TestRestoreRefusedInside(t *testing.T) {
+	t.Parallel()
+	u := newRestorer(t)
+	u.cluster.FailTask("check", deploytest.TaskFailure{ExitCode: 3, Message: "hlf-peer--org1--peer0 runs with newer data\nHint: if that is what you want: --accept newer-data"})
+	code, _, stderr := u.pivt("restore", "morning", "--yes")
+	if code != exit.NotReady || !strings.HasSuffix(stderr, "check: hlf-peer--org1--peer0 runs with newer data\nHint:  if that is what you want: --accept newer-data\n") {
+		t.Errorf("exit %d, want 3:\n%s", code, stderr)
+	}
+}
+
 // TestDeletePruneSchedule are the small ones.
 func TestDeletePruneSchedule(t *testing.T) {
 	t.Parallel()

@@ -158,7 +158,7 @@ func (d *Deployment) RunBackup(ctx context.Context, r BackupRun) (BackupOutcome,
 	})
 	switch {
 	case err == nil:
-		err = workflow.Explain(outcome)
+		err = refused(outcome, workflow.Explain(outcome))
 	case d.StopWorkflows && exit.CodeOf(err) == exit.Interrupted:
 		err = d.stop(ctx, run, step)
 	}
@@ -170,6 +170,17 @@ func (d *Deployment) RunBackup(ctx context.Context, r BackupRun) (BackupOutcome,
 	}
 	step.Done(fmt.Sprintf("%d pods", outcome.Pods))
 	return out, nil
+}
+
+// refused gives an error the code of a step that would not begin: the state is not one for a
+// restore, or the files are not.
+func refused(o workflow.Outcome, err error) error {
+	for _, t := range o.Tasks {
+		if code := exit.Code(t.ExitCode); t.Phase == workflow.Failed && (code == exit.NotReady || code == exit.Invalid) {
+			return exit.WithHint(exit.With(errors.New(err.Error()), code), exit.HintOf(err))
+		}
+	}
+	return err
 }
 
 func (r BackupRun) title() string {

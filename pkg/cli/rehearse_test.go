@@ -1,0 +1,109 @@
+package cli
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"pivt.io/pivt/pkg/backup"
+	"pivt.io/pivt/pkg/deploy/deploytest"
+	"pivt.io/pivt/pkg/exit"
+)
+
+// newRehearser has a network whose nodes answer.
+func newRehearser(t *testing.T) *saver {
+	t.Helper()
+	u := &saver{live: newLive(t), vault: &vault{manifests: map[string]*backup.Manifest{}}}
+	u.write("network.yaml", liveNetwork+backupValues)
+	u.n = u.load()
+	u.secret("hlf-backup", "password", "accessKeyId", "secretAccessKey")
+	u.vault.add("monday", today(3), true, sample())
+	return u
+}
+
+// TestRehearse brings a backup up beside its network, asks the chaincode, and cleans up, also
+// after a failure.
+func TestRehearse(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		reason  string
+		args    []string
+		arrange func(*saver)
+		code    exit.Code
+		stdout  string
+		stderr  string
+		left    bool // the namespace
+	}{
+		"Good": {
+			"Both proofs are told.", nil, func(*saver) {}, exit.OK,
+			"backup/monday verified\nbackup/monday rehearsed\n", "ok     chaincode basic on common: answers, ", false,
+		},
+		"LeftFromBefore": {
+			"What a killed rehearsal left is removed first.", nil,
+			func(u *saver) {
+				u.cluster.Put("namespaces", "", nil, map[string]any{"name": "fabric-rehearsal", "labels": map[string]any{"pivt.io/rehearsal": "fabric"}})
+			},
+			exit.OK, "backup/monday verified\nbackup/monday rehearsed\n", "removal of namespace fabric-rehearsal", false,
+		},
+		"Kept": {
+			"Who wants to look at it says so.", []string{"--keep", "--rehearsal-namespace", "stage"}, func(*saver) {}, exit.OK,
+			"backup/monday verified\nbackup/monday rehearsed\n", "namespace stage stays; remove it with: kubectl delete namespace stage\n", true,
+		},
+		"RestoreFails": {
+			"The blocks are good, and what failed is told with its place.", nil,
+			func(u *saver) {
+				u.cluster.FailTask("restore", deploytest.TaskFailure{ExitCode: 1, Message: "no space left"})
+			},
+			exit.Failed, "backup/monday verified\n", "Error: rehearsal in namespace fabric-rehearsal: workflow ", false,
+		},
+		"NotGood": {
+			"A backup that is not whole is not rehearsed.", nil,
+			func(u *saver) {
+				u.cluster.FailTask("verify", deploytest.TaskFailure{ExitCode: 1, Message: "block 12 is broken"})
+			},
+			exit.Failed, "", "block 12 is broken", false,
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			u := newRehearser(t)
+			tc.arrange(u)
+			code, stdout, stderr := u.pivt(append([]string{"backup", "verify", "monday", "--rehearse"}, tc.args...)...)
+			if d := cmp.Diff(tc.stdout, stdout); d != "" || code != tc.code || !strings.Contains(stderr, tc.stderr) {
+				t.Fatalf("%s\nexit %d, want %d; stderr must have %q; stdout: -want, +got:\n%s\n%s", tc.reason, code, tc.code, tc.stderr, d, stderr)
+			}
+			left := false
+			for _, ns := range []string{"stage", "fabric-rehearsal"} {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				exists, err := u.exists(ctx, ns)
+				cancel()
+				u.must(err)
+				left = left || exists
+			}
+			if left != tc.left {
+				t.Errorf("%s\nthe namespace is still there: %v, want %v", tc.reason, left, tc.left)
+			}
+			if sets := u.cluster.Names("statefulsets", testNamespace); len(sets) != 6 {
+				t.Errorf("%s\nthe network itself was touched: %v", tc.reason, sets)
+			}
+		})
+	}
+}
+
+func (u *saver) exists(ctx context.Context, namespace string) (bool, error) {
+	list, err := u.core().Core().CoreV1().Namespaces().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return false, err
+	}
+	for _, ns := range list.Items {
+		if ns.Name == namespace {
+			return true, nil
+		}
+	}
+	return false, nil
+}
