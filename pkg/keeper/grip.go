@@ -17,6 +17,10 @@ import (
 // worth nothing, and the next attempt may be luckier.
 var errLost = errors.New("the node was taken away")
 
+// errOther says that another run of the same backup or restore goes on with the node, and with the
+// pods that were made for it.
+var errOther = fmt.Errorf("%w by another run", errLost)
+
 // grip is a node in our hand.
 type grip struct {
 	k          *Keeper
@@ -95,13 +99,13 @@ func (g *grip) stop(ctx context.Context) error {
 func (g *grip) mine(set *appsv1.StatefulSet, now *Hold) error {
 	switch {
 	case set.UID != g.uid:
-		return g.lost("its StatefulSet was made anew")
+		return g.lost(errLost, "its StatefulSet was made anew")
 	case now == nil:
-		return g.lost("somebody let it go")
-	case now.Token != g.hold.Token || now.By != g.hold.By:
-		return g.lost("now " + now.String())
-	case now.Holder != g.hold.Holder:
-		return g.lost("another run goes on with it, " + now.Holder)
+		return g.lost(errLost, "somebody let it go")
+	case now.By == g.hold.By && now.Key == g.hold.Key && now.Holder != g.hold.Holder:
+		return g.lost(errOther, now.Holder)
+	case now.Token != g.hold.Token:
+		return g.lost(errLost, "now "+now.String())
 	}
 	return nil
 }
@@ -112,13 +116,13 @@ func (g *grip) unbroken(set *appsv1.StatefulSet, now *Hold) error {
 		return err
 	}
 	if replicas(set) > 0 || set.Generation != g.generation {
-		return g.lost("somebody changed its StatefulSet meanwhile, as an install does")
+		return g.lost(errLost, "somebody changed its StatefulSet meanwhile, as an install does")
 	}
 	return nil
 }
 
-func (g *grip) lost(why string) error {
-	return exit.Transient(fmt.Errorf("%s: %w: %s", g.t.Name, errLost, why))
+func (g *grip) lost(kind error, why string) error {
+	return exit.Transient(fmt.Errorf("%s: %w: %s", g.t.Name, kind, why))
 }
 
 // check asks whether the hold is unbroken.

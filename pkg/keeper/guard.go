@@ -65,6 +65,9 @@ func (k *Keeper) EnsureGuard(ctx context.Context, key string) error {
 	})
 	var late *lateError
 	if errors.As(err, &late) {
+		if why := k.warning(ctx, guardName(key)); why != "" { // a quota, Pod Security
+			err = errors.New(why)
+		}
 		return exit.WithHint(fmt.Errorf("the guard of backup %s, which starts nodes should the backup die, does not run: %w", key, err),
 			fmt.Sprintf(`"kubectl describe job %s" says more; it has the image, the resources and the place of all pods of the flow`, guardName(key)))
 	}

@@ -180,8 +180,8 @@ func (k *Keeper) patch(ctx context.Context, set *appsv1.StatefulSet, e edit) (*a
 		value = string(text)
 	}
 	body := map[string]any{"metadata": map[string]any{
-		"resourceVersion": set.ResourceVersion, "uid": set.UID,
-		"annotations": map[string]any{HeldAnnotation: value},
+		"resourceVersion": set.ResourceVersion,
+		"annotations":     map[string]any{HeldAnnotation: value},
 	}}
 	if e.replicas != replicas(set) {
 		body["spec"] = map[string]any{"replicas": e.replicas}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -70,6 +71,7 @@ type times struct {
 	stuck   time.Duration // a pod that has a reason not to run
 	start   time.Duration // a pod without one
 	ready   time.Duration // a node until it serves again
+	recover time.Duration // the same after a restore: it may build its state database from all blocks
 	cut     time.Duration // a VolumeSnapshot until its moment has come
 	report  time.Duration // between two lines of a wait
 }
@@ -79,7 +81,7 @@ func defaultTimes() times {
 		call: 30 * time.Second, away: 5 * time.Minute, refused: 30 * time.Second, parting: 20 * time.Second,
 		beat: 10 * time.Second, silence: time.Minute, grace: 5 * time.Minute, dead: 10 * time.Minute,
 		settle: 2 * time.Minute, stop: time.Minute, stuck: 45 * time.Second, start: 4 * time.Minute,
-		ready: 15 * time.Minute, cut: 5 * time.Minute, report: 20 * time.Second,
+		ready: 15 * time.Minute, recover: 2 * time.Hour, cut: 5 * time.Minute, report: 20 * time.Second,
 	}
 }
 
@@ -140,7 +142,7 @@ func (k *Keeper) call(ctx context.Context, f func(context.Context) error) error 
 
 func (k *Keeper) passing(err error, since time.Duration) bool {
 	return kube.IsUnavailable(err) || errors.Is(err, context.DeadlineExceeded) ||
-		apierrors.IsForbidden(err) && k.answered.Load() && since < k.times.refused
+		apierrors.IsForbidden(err) && strings.Contains(err.Error(), " cannot ") && k.answered.Load() && since < k.times.refused
 }
 
 func (k *Keeper) pause(ctx context.Context) error {

@@ -284,7 +284,7 @@ func (k *Keeper) startAll(ctx context.Context, grips []*grip, floor func(target)
 			}
 		}
 		for _, g := range now {
-			if err := k.serving(ctx, g.t, floor(g.t)); err != nil {
+			if err := k.serving(ctx, g.t, floor(g.t), k.times.recover); err != nil {
 				return err
 			}
 			g.log.Info("serves again", "key", g.hold.Key)

@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -47,7 +48,7 @@ func (k *Keeper) make(ctx context.Context, want *corev1.Pod, log *slog.Logger) (
 			return made, nil
 		}
 		if !apierrors.IsAlreadyExists(err) {
-			return nil, fmt.Errorf("making pod/%s: %w", want.Name, err)
+			return nil, unmade(fmt.Errorf("making pod/%s: %w", want.Name, err))
 		}
 		old, err := k.pod(ctx, want.Name)
 		if err != nil {
@@ -64,6 +65,14 @@ func (k *Keeper) make(ctx context.Context, want *corev1.Pod, log *slog.Logger) (
 			return nil, err
 		}
 	}
+}
+
+// unmade says how to cure what networks of earlier versions lack.
+func unmade(err error) error {
+	if apierrors.IsForbidden(err) && strings.Contains(err.Error(), "service account") {
+		return exit.WithHint(err, `"pivt install" makes the service account; it was not part of earlier versions`)
+	}
+	return err
 }
 
 func sameWork(old, want *corev1.Pod) bool {
@@ -167,17 +176,25 @@ func running(pod *corev1.Pod) bool {
 // mute is the error of a pod that does not start and whose status does not say why. Volumes
 // that cannot be mounted are only in events.
 func (k *Keeper) mute(ctx context.Context, pod *corev1.Pod, reason string) error {
+	return exit.WithHint(fmt.Errorf("pod %s does not run after %s: %s", pod.Name, k.times.start, cmp.Or(k.warning(ctx, pod.Name), reason)),
+		fmt.Sprintf(`"kubectl describe pod %s" says more`, pod.Name))
+}
+
+// warning is the last one of the events about an object, "" if there is none or we may not see them.
+func (k *Keeper) warning(ctx context.Context, object string) string {
 	once, cancel := context.WithTimeout(ctx, k.times.call)
 	defer cancel()
-	events, err := k.Kube.CoreV1().Events(k.Namespace).List(once, metav1.ListOptions{FieldSelector: "involvedObject.name=" + pod.Name + ",type=Warning"})
-	if err == nil {
-		for _, e := range events.Items {
-			if e.InvolvedObject.Name == pod.Name {
-				reason = e.Message
-			}
+	events, err := k.Kube.CoreV1().Events(k.Namespace).List(once, metav1.ListOptions{FieldSelector: "involvedObject.name=" + object + ",type=Warning"})
+	if err != nil {
+		return ""
+	}
+	text := ""
+	for _, e := range events.Items {
+		if e.InvolvedObject.Name == object && e.Type == corev1.EventTypeWarning {
+			text = strings.TrimSpace(e.Message)
 		}
 	}
-	return exit.WithHint(fmt.Errorf("pod %s does not run after %s: %s", pod.Name, k.times.start, reason), fmt.Sprintf(`"kubectl describe pod %s" says more`, pod.Name))
+	return text
 }
 
 // failure is what a pod that failed said, with its exit code and its hint.

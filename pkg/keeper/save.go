@@ -60,7 +60,7 @@ func (k *Keeper) saveNode(ctx context.Context, key string, t target) error {
 			if _, err := k.freed(ctx, key, t, true); err != nil {
 				return err
 			}
-			if err := k.serving(ctx, t, nil); err != nil {
+			if err := k.serving(ctx, t, nil, k.times.ready); err != nil {
 				return fmt.Errorf("%w; no other node was stopped", err)
 			}
 			return k.saveClones(ctx, t, key)
@@ -71,7 +71,7 @@ func (k *Keeper) saveNode(ctx context.Context, key string, t target) error {
 		return err
 	}
 	copied, floor, err := k.held(ctx, g, key)
-	if err != nil {
+	if err != nil && !errors.Is(err, errOther) {
 		// Its copy must not keep a volume that the node wants on another machine.
 		err = also(err, k.discard(ctx, t.Name, key))
 	}
@@ -87,7 +87,7 @@ func (k *Keeper) saveNode(ctx context.Context, key string, t target) error {
 			return err
 		}
 	}
-	if err := k.serving(ctx, g.t, k.caughtUp(ctx, g.t, copied, floor)); err != nil {
+	if err := k.serving(ctx, g.t, k.caughtUp(ctx, g.t, copied, floor), k.times.ready); err != nil {
 		return fmt.Errorf("%w; no other node was stopped", err)
 	}
 	if clones {
@@ -212,7 +212,7 @@ func (k *Keeper) put(ctx context.Context, t target, key string, n backup.Node) e
 func (k *Keeper) discard(ctx context.Context, node, key string) error {
 	if ctx.Err() != nil {
 		var cancel func()
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), k.times.parting/2)
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), k.times.parting/4)
 		defer cancel()
 	}
 	err := k.drop(ctx, saveName(node, key), "")

@@ -3,6 +3,7 @@ package keeper
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"pivt.io/pivt/pkg/exit"
 	"pivt.io/pivt/pkg/network"
@@ -169,6 +171,34 @@ func TestSaveFails(t *testing.T) {
 			reason:  "The kubelet's words say which image is missing.",
 			prepare: save(outcome{waiting: "image is gone"}),
 			want:    "image is gone", code: exit.Failed, stopped: true,
+		},
+		"NoMount": {
+			reason:  "A volume that hangs on another machine is only in events.",
+			prepare: save(outcome{mount: "Multi-Attach error for volume"}),
+			change:  func(k *Keeper) { k.times.start = 100 * time.Millisecond },
+			want:    "Multi-Attach error for volume", hint: "kubectl describe pod", code: exit.Failed, stopped: true,
+		},
+		"NoServiceAccount": {
+			reason: "A network of an earlier version lacks what this one makes.",
+			prepare: func(w *world) {
+				w.trouble = func(verb, what, _ string) error {
+					if verb == "create" && what == "pods" {
+						return apierrors.NewForbidden(podsResource.GroupResource(), "x", errors.New("error looking up service account fabric/hlf-backup"))
+					}
+					return nil
+				}
+			},
+			want: "error looking up service account", hint: "pivt install", code: exit.Failed, stopped: true,
+		},
+		"GuardRefused": {
+			reason: "Why a Job has no pod is only in events.",
+			prepare: func(w *world) {
+				w.images = false
+				w.mu.Lock()
+				w.warn(guardName(key), "exceeded quota: pods=10")
+				w.mu.Unlock()
+			},
+			want: "exceeded quota", hint: "kubectl describe job", code: exit.Failed,
 		},
 		"NoGuard": {
 			reason:  "An image that is missing shows by the guard, before a node is stopped.",
@@ -344,7 +374,7 @@ func TestSaveIsDisturbed(t *testing.T) {
 					w.t.Error(err)
 				}
 			},
-			want: "another run goes on with it",
+			want: "by another run",
 		},
 	}
 	for name, tc := range cases {
@@ -394,6 +424,28 @@ func TestSaveOutlivesTheAPIServer(t *testing.T) {
 	if len(w.savedNames()) != 2 || outages != 2 {
 		t.Errorf("saved %v in %d outages", w.savedNames(), outages)
 	}
+}
+
+// An API server that has just started refuses what it allows a moment later.
+func TestSaveOutlivesRefusals(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var until time.Time
+	w.before = func(w *world, _ *corev1.Pod) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		until = time.Now().Add(50 * time.Millisecond)
+		w.trouble = func(verb, what, _ string) error {
+			if time.Now().Before(until) {
+				return apierrors.NewForbidden(podsResource.GroupResource(), "", fmt.Errorf("hlf-backup cannot %s %s", verb, what))
+			}
+			return nil
+		}
+	}
+	if err := w.keeper(nil).Save(t.Context(), key, peersA(w), nil); err != nil {
+		t.Fatal(err)
+	}
+	w.sound()
 }
 
 // Being asked to end is no reason to leave a node stopped.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -160,9 +161,9 @@ func (k *Keeper) gone(ctx context.Context, g *grip) error {
 }
 
 // serving waits until a node that was started is ready and has caught up.
-func (k *Keeper) serving(ctx context.Context, t target, floor map[string]uint64) error {
+func (k *Keeper) serving(ctx context.Context, t target, floor map[string]uint64, limit time.Duration) error {
 	var last error
-	err := k.await(ctx, k.times.ready, k.Log.With(t.Kind, t.Name), func(ctx context.Context) (string, error) {
+	err := k.await(ctx, limit, k.Log.With(t.Kind, t.Name), func(ctx context.Context) (string, error) {
 		last = nil
 		set, err := k.set(ctx, t.Name)
 		if err != nil {
@@ -179,7 +180,7 @@ func (k *Keeper) serving(ctx context.Context, t target, floor map[string]uint64)
 	var late *lateError
 	if errors.As(err, &late) {
 		return exit.With(exit.WithHint(fmt.Errorf("%s was started but does not serve: %w", t.Name, err),
-			fmt.Sprintf(`"kubectl describe pod %s" and "kubectl logs %s" say more; no other node was stopped`, podOf(t.Name), podOf(t.Name))), exit.TimedOut)
+			fmt.Sprintf(`"kubectl describe pod %s" and "kubectl logs %s" say more`, podOf(t.Name), podOf(t.Name))), exit.TimedOut)
 	}
 	return err
 }

@@ -57,6 +57,7 @@ var granted = []string{
 type outcome struct {
 	waiting string // the kubelet's reason why its container cannot run
 	pending string // the scheduler's reason
+	mount   string // why its volumes cannot be mounted, which only events tell
 	code    int32
 	reason  string // OOMKilled…
 	message string // termination message
@@ -282,7 +283,7 @@ func quick() times {
 		call: 10 * time.Second, away: 10 * time.Second, refused: time.Second, parting: 5 * time.Second,
 		beat: 5 * time.Millisecond, silence: 10 * time.Second, grace: time.Minute, dead: time.Hour,
 		settle: 10 * time.Second, stop: 10 * time.Second, stuck: 50 * time.Millisecond, start: 10 * time.Second,
-		ready: 10 * time.Second, cut: 10 * time.Second, report: time.Hour,
+		ready: 10 * time.Second, recover: 10 * time.Second, cut: 10 * time.Second, report: time.Hour,
 	}
 }
 
@@ -581,6 +582,9 @@ func (w *world) kubelet(p *corev1.Pod) {
 	switch {
 	case o.pending != "":
 		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: o.pending}}
+	case o.mount != "":
+		status(corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}})
+		w.warn(p.Name, o.mount)
 	case o.waiting != "":
 		status(corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImagePull", Message: o.waiting}})
 	default:
@@ -593,6 +597,17 @@ func (w *world) kubelet(p *corev1.Pod) {
 		}
 	}
 	w.must(w.tracker.Update(podsResource, p, ns))
+}
+
+// warn is an event about an object; the lock is held.
+func (w *world) warn(about, message string) {
+	e := &corev1.Event{
+		ObjectMeta: metav1.ObjectMeta{Name: about, Namespace: ns}, Type: corev1.EventTypeWarning, Message: message,
+		InvolvedObject: corev1.ObjectReference{Name: about},
+	}
+	if err := w.tracker.Create(corev1.SchemeGroupVersion.WithResource("events"), e, ns); err != nil && !apierrors.IsAlreadyExists(err) {
+		w.t.Error(err)
+	}
 }
 
 // work is what the program in a pod does.
