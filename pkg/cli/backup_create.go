@@ -52,11 +52,15 @@ is missing, nothing was begun; 4 timed out; 130 interrupted, the workflow goes o
 					return usageError(err)
 				}
 			}
+			passphrase, err := o.passphrase(s)
+			if err != nil {
+				return err
+			}
 			b, err := g.backups(c.Context(), s)
 			if err != nil {
 				return err
 			}
-			return o.run(c, b)
+			return o.run(c, b, passphrase)
 		},
 	}
 	f := c.Flags()
@@ -66,18 +70,15 @@ is missing, nothing was begun; 4 timed out; 130 interrupted, the workflow goes o
 	return c
 }
 
-func (o *createOptions) run(c *cobra.Command, b *backups) error {
+func (o *createOptions) run(c *cobra.Command, b *backups, passphrase string) error {
 	ctx := c.Context()
 	if err := b.d.NotHeld(ctx); err != nil {
 		return err
 	}
 	began := b.s.Now()
 	r := deploy.BackupRun{Action: deploy.BackupCreate, Key: o.key, Files: b.files()}
-	passphrase, err := o.passphrase(b.s)
-	if err != nil {
-		return err
-	}
 	if passphrase != "" {
+		var err error
 		if r.Key == "" { // the ConfigMap is named after it
 			r.Key = backup.NewKey(b.s.Now())
 		}

@@ -36,11 +36,13 @@ Exit status: 0 done or nothing to do; 1 failed; 2 wrong usage or files; 3 the cl
 	}
 	c.Flags().BoolVar(&o.remove, "remove", false, "remove the schedule")
 	c.Flags().BoolVar(&o.suspend, "suspend", false, "keep the schedule, but make no backups until it is set again")
-	c.MarkFlagsMutuallyExclusive("remove", "suspend")
 	return c
 }
 
 func (o *scheduleOptions) run(c *cobra.Command, s *State, g *globals) error {
+	if o.remove && o.suspend {
+		return usageErrorf("--remove and --suspend exclude each other")
+	}
 	ctx := c.Context()
 	in, err := g.load(s)
 	if err != nil {
