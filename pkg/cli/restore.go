@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -63,7 +64,7 @@ was changed; 4 timed out; 130 interrupted, the workflow goes on.`,
   pivt restore 20261121-030000 --context other --crypto-config crypto-config --passphrase-file passphrase.txt`,
 		Args: args(cobra.MaximumNArgs(1)),
 		RunE: func(c *cobra.Command, a []string) error {
-			if err := o.check(a); err != nil {
+			if err := o.check(a, s.Now()); err != nil {
 				return err
 			}
 			key := ""
@@ -92,7 +93,7 @@ was changed; 4 timed out; 130 interrupted, the workflow goes on.`,
 }
 
 // check finds what is wrong with the command line alone.
-func (o *restoreOptions) check(a []string) error {
+func (o *restoreOptions) check(a []string, now time.Time) error {
 	switch {
 	case len(a) == 0 && o.at == "":
 		return usageErrorf("which backup? give its KEY, or a time with --at; \"pivt backup list\" shows the keys")
@@ -104,6 +105,10 @@ func (o *restoreOptions) check(a []string) error {
 		}
 	case o.cancel:
 		return usageErrorf("--cancel needs the KEY of the restore that is to be taken back")
+	default:
+		if _, err := moment(o.at, now); err != nil {
+			return usageError(err)
+		}
 	}
 	if o.cancel && (len(o.orgs)+len(o.nodes)+len(o.accept) > 0 || o.cryptoConfig != "") {
 		return usageErrorf("a restore is taken back as a whole: leave --org, --node, --accept and --crypto-config out")
