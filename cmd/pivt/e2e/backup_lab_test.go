@@ -396,7 +396,11 @@ func (w *writer) fill(prefix string, n, size int) {
 			}
 		})
 	}
+	began := time.Now()
 	for i := range n {
+		if failed.Load() != nil {
+			break
+		}
 		next <- i
 	}
 	close(next)
@@ -404,6 +408,7 @@ func (w *writer) fill(prefix string, n, size int) {
 	if err := failed.Load(); err != nil {
 		w.v.t.Fatalf("writing %s…: %v", prefix, err)
 	}
+	w.v.t.Logf("%d transactions of %d bytes in %s", n, size, time.Since(began).Round(time.Second))
 }
 
 func value(size int) string {

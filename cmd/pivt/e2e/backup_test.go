@@ -176,14 +176,12 @@ func (v *vault) assertStatus(key string) {
 // manifest asks the repository what a backup is.
 func (v *vault) manifest(key string) backup.Manifest {
 	v.t.Helper()
-	var d struct {
-		Data struct{ Manifest backup.Manifest }
-	}
+	var d struct{ Data backup.Manifest }
 	v.must(json.Unmarshal([]byte(v.pivt("backup", "show", key, "-o", "json").ok().stdout), &d))
-	if d.Data.Manifest.Key != key {
-		v.t.Fatalf("show prints the manifest of %q", d.Data.Manifest.Key)
+	if d.Data.Key != key {
+		v.t.Fatalf("show prints the manifest of %q", d.Data.Key)
 	}
-	return d.Data.Manifest
+	return d.Data
 }
 
 func (v *vault) file(name string) string {
