@@ -67,14 +67,42 @@ func readMarker(volume string) (marker, bool, error) {
 	return m, true, nil
 }
 
-// step is called before each change to a disk; tests stop there.
-type step func(what string) error
+// disk is how volumes are written to; the zero value is what is used outside of tests.
+type disk struct {
+	step     func(what string) error // called before each change
+	unsynced bool                    // leave the flushing to the kernel
+}
 
-func (s step) before(what string) error {
-	if s == nil {
+func (d disk) before(what string) error {
+	if d.step == nil {
 		return nil
 	}
-	return s(what)
+	return d.step(what)
+}
+
+func (d disk) syncDir(dir string) error {
+	if d.unsynced {
+		return nil
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	// Some file systems cannot sync a directory; they order renames themselves.
+	_ = f.Sync()
+	return f.Close()
+}
+
+func (d disk) write(path string, data []byte) (err error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if _, err := f.Write(data); err != nil || d.unsynced {
+		return err
+	}
+	return f.Sync()
 }
 
 // mark writes a marker so that it is there as a whole or not at all, also after the power
@@ -88,40 +116,18 @@ func (v *swap) mark(m marker) error {
 		return err
 	}
 	file := v.path(stateDir, stateFile)
-	if err := v.step.before("write " + string(m.Phase)); err != nil {
+	if err := v.disk.before("write " + string(m.Phase)); err != nil {
 		return err
 	}
-	if err := writeSynced(file+".new", data); err != nil {
+	if err := v.disk.write(file+".new", data); err != nil {
 		return err
 	}
-	if err := v.step.before("mark " + string(m.Phase)); err != nil {
+	if err := v.disk.before("mark " + string(m.Phase)); err != nil {
 		return err
 	}
 	if err := os.Rename(file+".new", file); err != nil {
 		return err
 	}
 	v.marker, v.found = m, true
-	return syncDir(v.path(stateDir))
-}
-
-func writeSynced(path string, data []byte) (err error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	if _, err := f.Write(data); err != nil {
-		return err
-	}
-	return f.Sync()
-}
-
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	// Some file systems cannot sync a directory; they order renames themselves.
-	_ = f.Sync()
-	return f.Close()
+	return v.disk.syncDir(v.path(stateDir))
 }

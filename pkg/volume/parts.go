@@ -2,6 +2,7 @@ package volume
 
 import (
 	"path"
+	"path/filepath"
 
 	"pivt.io/pivt/pkg/backup"
 	"pivt.io/pivt/pkg/network"
@@ -40,6 +41,20 @@ func under(dir string, names ...string) []string {
 		names[i] = path.Join(dir, n)
 	}
 	return names
+}
+
+// segments are log segments that etcd has prepared and not used; each takes as much room as a
+// full one, and is made again.
+func segments(volume string) ([]string, error) {
+	found, err := filepath.Glob(filepath.Join(volume, filepath.FromSlash(wal), "*", "*.tmp"))
+	for i, path := range found {
+		rel, relErr := filepath.Rel(volume, path)
+		if relErr != nil {
+			return nil, relErr
+		}
+		found[i] = filepath.ToSlash(rel)
+	}
+	return found, err
 }
 
 // ours are top-level entries of a volume that are not the node's.

@@ -3,7 +3,6 @@ package volume
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -41,9 +40,13 @@ func (t RestoreTask) restore(ctx context.Context, s Store) error {
 	if err != nil {
 		return err
 	}
+	ran, err := t.ran(volumes)
+	if err != nil {
+		return err
+	}
 	done := 0
 	for _, v := range volumes {
-		if err := v.settle(t.Dir); err != nil {
+		if err := v.settle(ran); err != nil {
 			return v.wrap(err)
 		}
 		if v.found && v.marker.Phase == restored {
@@ -117,6 +120,11 @@ type part struct {
 	path     string // in the snapshot and on the volume
 	exclude  []string
 	optional bool // it need not be in the snapshot
+	// like names what the node's own snapshot must have for the part to be wanted. An orderer
+	// that only follows a channel has no log of it, and must not find one when it is made a
+	// consenter.
+	like  string
+	owner string // the node's own snapshot
 }
 
 func (v *target) wrap(err error) error { return fmt.Errorf("volume %s: %w", v.name, err) }
@@ -131,7 +139,7 @@ func (t RestoreTask) volumes() ([]*target, error) {
 		} else if !info.IsDir() {
 			return fmt.Errorf("%s is not a directory", dir)
 		}
-		s, err := openSwap(dir, t.step)
+		s, err := openSwap(dir, t.disk)
 		if err != nil {
 			return err
 		}
@@ -143,9 +151,9 @@ func (t RestoreTask) volumes() ([]*target, error) {
 			v.want = t.expected()
 			v.parts = append(v.parts, t.replace(&v.parts[0])...)
 		}
-		v.source, err = digest(t.Key, v.parts)
+		v.source = fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(nil, "%s %+v", t.Key, v.parts)))
 		all = append(all, v)
-		return err
+		return nil
 	}
 	for _, saved := range t.Node.Volumes {
 		if saved.Snapshot == "" {
@@ -170,11 +178,6 @@ func (t RestoreTask) volumes() ([]*target, error) {
 		}
 	}
 	return all, nil
-}
-
-func digest(v ...any) (string, error) {
-	data, err := json.Marshal(fmt.Sprintf("%+v", v))
-	return fmt.Sprintf("%x", sha256.Sum256(data)), err
 }
 
 // expected are the channels that the node has afterwards.
@@ -205,15 +208,47 @@ func (t RestoreTask) replace(own *part) []part {
 		from, _ := dataOf(r.From)
 		parts = append(parts, part{snapshot: from.Snapshot, path: chain})
 		if r.Log {
-			parts = append(parts, part{snapshot: from.Snapshot, path: log}, part{snapshot: from.Snapshot, path: snap, optional: true})
+			parts = append(parts, part{snapshot: from.Snapshot, path: log, like: log, owner: own.snapshot},
+				part{snapshot: from.Snapshot, path: snap, like: log, owner: own.snapshot, optional: true})
 		}
 	}
 	return parts
 }
 
+// wanted tells whether a part comes onto the volume.
+func (p part) wanted(ctx context.Context, s Store) (bool, error) {
+	if p.like == "" {
+		return true, nil
+	}
+	_, err := s.Size(ctx, p.owner, p.like)
+	if errors.Is(err, repository.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// ran tells whether the node has run with what was restored, or somebody has found that there
+// is no way back.
+func (t RestoreTask) ran(volumes []*target) (bool, error) {
+	for _, v := range volumes {
+		if v.found && v.marker.Phase == finishing {
+			return true, nil
+		}
+		if v.name != Data || !v.found || v.marker.Phase != restored {
+			continue
+		}
+		now, err := Inspect(t.Dir)
+		if errors.Is(err, ledger.ErrDamaged) {
+			return true, nil
+		}
+		return !slices.Equal(now, v.marker.Channels), err
+	}
+	return false, nil
+}
+
 // settle ends what another restore has begun on the volume. Afterwards it has no marker, or
 // one of this restore that can go on, or it is restored.
-func (v *target) settle(dir string) error {
+func (v *target) settle(ran bool) error {
 	if !v.found {
 		return nil
 	}
@@ -223,12 +258,8 @@ func (v *target) settle(dir string) error {
 	case finishing:
 		return v.finish()
 	case restored:
-		same, err := v.unchanged(dir)
-		if err != nil {
-			return err
-		}
-		if !same {
-			// The node has run with what was restored. That is what it has now.
+		if ran {
+			// What the node has now is what it had last.
 			return v.finish()
 		}
 	}
@@ -252,18 +283,6 @@ func (v *target) restart() error {
 		return err
 	}
 	return v.clear()
-}
-
-// unchanged tells whether the node has not run since it was restored.
-func (v *target) unchanged(dir string) (bool, error) {
-	if v.name != Data {
-		return true, nil
-	}
-	now, err := Inspect(dir)
-	if errors.Is(err, ledger.ErrDamaged) {
-		return false, nil
-	}
-	return slices.Equal(now, v.marker.Channels), err
 }
 
 // admit refuses to put older data over newer ones.
@@ -335,7 +354,12 @@ func (v *target) fill(ctx context.Context, s Store, t RestoreTask) error {
 func (v *target) write(ctx context.Context, s Store, t RestoreTask, resume bool) error {
 	var base int64
 	for i, p := range v.parts {
-		if err := v.step.before("restore " + path.Base(p.path)); err != nil {
+		if wanted, err := p.wanted(ctx, s); err != nil {
+			return err
+		} else if !wanted {
+			continue
+		}
+		if err := v.disk.before("restore " + path.Base(p.path)); err != nil {
 			return err
 		}
 		dir, err := v.inside(p.path)

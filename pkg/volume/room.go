@@ -65,6 +65,11 @@ func (v *target) room(ctx context.Context, s Store, overwrite bool) (gone bool, 
 func (v *target) need(ctx context.Context, s Store) (int64, error) {
 	var sum int64
 	for _, p := range v.parts {
+		if wanted, err := p.wanted(ctx, s); err != nil {
+			return 0, err
+		} else if !wanted {
+			continue
+		}
 		n, err := s.Size(ctx, p.snapshot, p.path)
 		if p.optional && errors.Is(err, repository.ErrNotFound) {
 			continue

@@ -59,6 +59,11 @@ func (t SaveTask) save(ctx context.Context, s Store, volume string, exclude []st
 	} else if found && m.Phase.moving() {
 		return backup.Volume{}, exit.WithHint(fmt.Errorf("volume %s: the restore of backup %s is not complete", volume, m.Key), "repeat pivt restore "+m.Key)
 	}
+	prepared, err := segments(dir)
+	if err != nil {
+		return backup.Volume{}, err
+	}
+	exclude = append(exclude, prepared...)
 	before, err := look(dir, exclude)
 	if err != nil {
 		return backup.Volume{}, fmt.Errorf("volume %s: %w", volume, err)

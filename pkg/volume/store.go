@@ -48,7 +48,7 @@ type RestoreTask struct {
 	Accept   backup.Accept
 	Progress func(Progress) // may be nil
 
-	step step
+	disk disk
 }
 
 // meter makes a store's progress that of a volume.

@@ -15,15 +15,15 @@ type swap struct {
 	dir    string
 	marker marker
 	found  bool // there is a marker
-	step   step
+	disk   disk
 }
 
-func openSwap(dir string, s step) (*swap, error) {
+func openSwap(dir string, d disk) (*swap, error) {
 	m, found, err := readMarker(dir)
 	if err != nil {
 		return nil, err
 	}
-	return &swap{dir: dir, marker: m, found: found, step: s}, nil
+	return &swap{dir: dir, marker: m, found: found, disk: d}, nil
 }
 
 func (v *swap) path(parts ...string) string {
@@ -66,14 +66,22 @@ func (v *swap) forward() error {
 	return nil
 }
 
+// canBack says why the old data cannot come back.
+func (v *swap) canBack() error {
+	if v.found && (v.marker.Gone || v.marker.Phase == finishing) {
+		return exit.WithHint(fmt.Errorf("volume %s: what was there before the restore of backup %s has been removed", filepath.Base(v.dir), v.marker.Key),
+			"repeat pivt restore "+v.marker.Key)
+	}
+	return nil
+}
+
 // back puts the old data into place again and forgets the new ones.
 func (v *swap) back() error {
 	if !v.found {
 		return v.forget()
 	}
-	if v.marker.Gone || v.marker.Phase == finishing {
-		return exit.WithHint(fmt.Errorf("volume %s: what was there before the restore of backup %s has been removed", filepath.Base(v.dir), v.marker.Key),
-			"repeat pivt restore "+v.marker.Key)
+	if err := v.canBack(); err != nil {
+		return err
 	}
 	switch v.marker.Phase {
 	case placing, restored:
@@ -105,14 +113,22 @@ func (v *swap) back() error {
 	return v.forget()
 }
 
+// canFinish says why the old data must stay.
+func (v *swap) canFinish() error {
+	if v.found && v.marker.Phase != restored && v.marker.Phase != finishing {
+		return exit.WithHint(fmt.Errorf("volume %s: the restore of backup %s is not complete", filepath.Base(v.dir), v.marker.Key),
+			"repeat pivt restore "+v.marker.Key)
+	}
+	return nil
+}
+
 // finish removes what was replaced.
 func (v *swap) finish() error {
 	if !v.found {
 		return v.forget()
 	}
-	if v.marker.Phase != restored && v.marker.Phase != finishing {
-		return exit.WithHint(fmt.Errorf("volume %s: the restore of backup %s is not complete", filepath.Base(v.dir), v.marker.Key),
-			"repeat pivt restore "+v.marker.Key)
+	if err := v.canFinish(); err != nil {
+		return err
 	}
 	if err := v.to(finishing); err != nil {
 		return err
@@ -130,14 +146,14 @@ func (v *swap) forget() error {
 			return err
 		}
 	}
-	if err := syncDir(v.path(stateDir)); err != nil {
+	if err := v.disk.syncDir(v.path(stateDir)); err != nil {
 		return err
 	}
 	if err := v.remove(v.path(stateDir)); err != nil {
 		return err
 	}
 	v.found, v.marker = false, marker{}
-	return syncDir(v.dir)
+	return v.disk.syncDir(v.dir)
 }
 
 // move moves everything but what is ours from one directory into another.
@@ -150,20 +166,20 @@ func (v *swap) move(from, to string) error {
 		return err
 	}
 	for _, name := range names {
-		if err := v.step.before("move " + filepath.Join(filepath.Base(from), name)); err != nil {
+		if err := v.disk.before("move " + filepath.Join(filepath.Base(from), name)); err != nil {
 			return err
 		}
 		if err := os.Rename(filepath.Join(from, name), filepath.Join(to, name)); err != nil {
 			return err
 		}
 	}
-	if err := syncDir(to); err != nil {
+	if err := v.disk.syncDir(to); err != nil {
 		return err
 	}
 	if len(names) == 0 {
 		return nil
 	}
-	return syncDir(from)
+	return v.disk.syncDir(from)
 }
 
 // list names what is in a directory, without what is ours. A directory that is missing is
@@ -196,27 +212,27 @@ func (v *swap) clear() error {
 			return err
 		}
 	}
-	return syncDir(v.dir)
+	return v.disk.syncDir(v.dir)
 }
 
 func (v *swap) mkdir(dir string) error {
 	if info, err := os.Lstat(dir); err == nil && info.IsDir() {
 		return nil
 	}
-	if err := v.step.before("mkdir " + filepath.Base(dir)); err != nil {
+	if err := v.disk.before("mkdir " + filepath.Base(dir)); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(dir))
+	return v.disk.syncDir(filepath.Dir(dir))
 }
 
 func (v *swap) remove(path string) error {
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err := v.step.before("remove " + filepath.Base(path)); err != nil {
+	if err := v.disk.before("remove " + filepath.Base(path)); err != nil {
 		return err
 	}
 	return removeAll(path)
@@ -239,27 +255,42 @@ func removeAll(path string) error {
 
 // Finish removes what Restore has replaced; dir has a directory per volume. Of a restore that
 // is not complete it removes nothing.
-func Finish(dir string) error { return each(dir, nil, (*swap).finish) }
+func Finish(dir string) error { return finish(dir, disk{}) }
+
+func finish(dir string, d disk) error { return each(dir, d, (*swap).canFinish, (*swap).finish) }
 
 // Undo puts back what Restore has replaced; dir has a directory per volume. Where nothing was
-// restored it does nothing.
-func Undo(dir string) error { return each(dir, nil, (*swap).back) }
+// restored it does nothing. If one volume cannot go back, none does.
+func Undo(dir string) error { return undo(dir, disk{}) }
 
-func each(dir string, s step, do func(*swap) error) error {
+func undo(dir string, d disk) error { return each(dir, d, (*swap).canBack, (*swap).back) }
+
+// each does something with all volumes, if it can be done with all of them.
+func each(dir string, d disk, can, do func(*swap) error) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
+	var volumes []*swap
 	var errs []error
 	for _, e := range entries {
 		if !e.IsDir() {
 			continue
 		}
-		v, err := openSwap(filepath.Join(dir, e.Name()), s)
+		v, err := openSwap(filepath.Join(dir, e.Name()), d)
 		if err == nil {
-			err = do(v)
+			err = can(v)
 		}
 		errs = append(errs, err)
+		volumes = append(volumes, v)
 	}
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	for _, v := range volumes {
+		if err := do(v); err != nil {
+			return fmt.Errorf("volume %s: %w", filepath.Base(v.dir), err)
+		}
+	}
+	return nil
 }
