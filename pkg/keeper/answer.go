@@ -35,8 +35,8 @@ func WriteAnswer(w io.Writer, v any) error {
 
 var errNoAnswer = errors.New("there is no answer in its log")
 
-// readAnswer finds the last answer in a log.
-func readAnswer(log string) ([]byte, error) {
+// ReadAnswer finds the last answer in a pod's log, as JSON.
+func ReadAnswer(log string) ([]byte, error) {
 	for _, line := range slices.Backward(strings.Split(log, "\n")) {
 		text, ok := strings.CutPrefix(strings.TrimSpace(line), answerMark)
 		if !ok {

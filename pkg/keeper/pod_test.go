@@ -180,7 +180,7 @@ func TestAnswer(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := readAnswer(tc.log)
+			got, err := ReadAnswer(tc.log)
 			if (err == nil) != (tc.want != "") || strings.TrimSpace(string(got)) != tc.want {
 				t.Errorf("got %q, %v; want %q", got, err, tc.want)
 			}

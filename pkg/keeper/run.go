@@ -284,7 +284,7 @@ func (k *Keeper) answer(ctx context.Context, pod *corev1.Pod) ([]byte, error) {
 		if err != nil {
 			return "", err
 		}
-		if data, last = readAnswer(text); errors.Is(last, errNoAnswer) {
+		if data, last = ReadAnswer(text); errors.Is(last, errNoAnswer) {
 			return fmt.Sprintf("pod %s: %v", pod.Name, last), nil
 		}
 		return "", last
