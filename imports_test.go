@@ -21,7 +21,7 @@ func layers() [][]string {
 		{"pkg/network"},
 		{"pkg/pki", "pkg/chaincode"},
 		{"pkg/profile", "pkg/configtx", "pkg/chart", "pkg/fabric", "pkg/kube", "pkg/transfer", "pkg/depot", "pkg/backup"},
-		{"pkg/ledger", "pkg/repository"},
+		{"pkg/ledger", "pkg/repository", "pkg/ledger/ledgertest"},
 		{"pkg/volume"},
 		{"pkg/fabric/fabrictest", "pkg/deploy/deploytest", "pkg/step", "pkg/runtime", "pkg/workflow", "pkg/keeper"},
 		{"pkg/launcher", "pkg/deploy", "pkg/check", "pkg/runtime/runtimetest"},
