@@ -13,8 +13,8 @@ import (
 
 const fileSize = 2000 // a few blocks in each file
 
-// common are the blocks of channel "common" in these tests.
-var common = ledgertest.Chain("common", 0, 60, nil)
+// blocks are those of channel "common" in these tests.
+var blocks = ledgertest.Chain("common", 0, 60, nil)
 
 func peerNode(name string) backup.Node {
 	return backup.Node{Name: "hlf-peer--org1--" + name, Kind: "peer", Org: "Org1", Hostname: name}
@@ -47,7 +47,7 @@ func peerVolumes(t *testing.T, height int) string {
 		"production/chaincodes/":                           "",
 		"production/snapshots/completed/":                  "",
 	})
-	ledgertest.Write(t, filepath.Join(dir, Data, "production/ledgersData/chains/chains/common"), common[:height], fileSize)
+	ledgertest.Write(t, filepath.Join(dir, Data, "production/ledgersData/chains/chains/common"), blocks[:height], fileSize)
 	put(t, filepath.Join(dir, CouchDB), map[string]string{"_dbs.couch": what, "shards/0/common.couch": what})
 	return dir
 }
@@ -58,7 +58,7 @@ func tinyVolumes(t *testing.T, height int) string {
 	dir := t.TempDir()
 	what := "of height " + strconv.Itoa(height)
 	put(t, dir, map[string]string{"data/ownership": what, "couchdb/_dbs.couch": what})
-	ledgertest.Write(t, filepath.Join(dir, Data, "production/ledgersData/chains/chains/common"), common[:height], 64<<20)
+	ledgertest.Write(t, filepath.Join(dir, Data, "production/ledgersData/chains/chains/common"), blocks[:height], 64<<20)
 	return dir
 }
 
@@ -79,7 +79,7 @@ func ordererVolumes(t *testing.T, name string, height int) string {
 		"production/orderer/pendingops/remove/nothing.remove.tmp": "",
 	})
 	chains := filepath.Join(dir, Data, "production/orderer/chains")
-	ledgertest.Write(t, filepath.Join(chains, "common"), common[:height], fileSize)
+	ledgertest.Write(t, filepath.Join(chains, "common"), blocks[:height], fileSize)
 	ledgertest.Write(t, filepath.Join(chains, "other"), ledgertest.Chain("other", 0, 5, nil), fileSize)
 	return dir
 }

@@ -18,9 +18,9 @@ const (
 const (
 	production = "production"
 	ledgers    = production + "/ledgersData"
-	orderer    = production + "/orderer"
-	wal        = orderer + "/etcdraft/wal"      // BFT's, too
-	snapshots  = orderer + "/etcdraft/snapshot" // Raft's alone
+	ordererDir = production + "/orderer"
+	wal        = ordererDir + "/etcdraft/wal"      // BFT's, too
+	snapshots  = ordererDir + "/etcdraft/snapshot" // Raft's alone
 )
 
 // stateDirs are what "peer node rebuild-dbs" drops, and what a peer then builds from its

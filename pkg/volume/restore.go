@@ -200,10 +200,10 @@ func (t RestoreTask) replace(own *part) []part {
 	if len(t.Replace) == 0 {
 		return nil
 	}
-	own.exclude = []string{orderer + "/index"}
+	own.exclude = []string{ordererDir + "/index"}
 	var parts []part
 	for _, r := range t.Replace {
-		chain, log, snap := path.Join(orderer, "chains", r.Channel), path.Join(wal, r.Channel), path.Join(snapshots, r.Channel)
+		chain, log, snap := path.Join(ordererDir, "chains", r.Channel), path.Join(wal, r.Channel), path.Join(snapshots, r.Channel)
 		own.exclude = append(own.exclude, chain, log, snap)
 		from, _ := dataOf(r.From)
 		parts = append(parts, part{snapshot: from.Snapshot, path: chain})

@@ -296,7 +296,7 @@ func TestRestoreAfterRun(t *testing.T) {
 	if err := Restore(t.Context(), s, task); err != nil {
 		t.Fatal(err)
 	}
-	ledgertest.Write(t, filepath.Join(dir, Data, "production/ledgersData/chains/chains/common"), common[:45], fileSize)
+	ledgertest.Write(t, filepath.Join(dir, Data, "production/ledgersData/chains/chains/common"), blocks[:45], fileSize)
 	ran := content(t, dir)
 	if err := Restore(t.Context(), s, task); !errors.Is(err, ErrNewer) {
 		t.Errorf("the node's new blocks went unnoticed: %v", err)

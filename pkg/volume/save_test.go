@@ -51,7 +51,7 @@ func TestSaveParts(t *testing.T) {
 			parts:  func(p *backup.Parts) { p.State = false },
 			prepare: func(t *testing.T, data string) {
 				dir := filepath.Join(data, "production/ledgersData/chains/chains/late")
-				ledgertest.Bootstrap(t, dir, common[9])
+				ledgertest.Bootstrap(t, dir, blocks[9])
 			},
 			present: []string{"production/ledgersData/stateLeveldb/CURRENT"},
 			volumes: []string{Data, CouchDB},
@@ -102,7 +102,7 @@ func TestSaveParts(t *testing.T) {
 					t.Errorf("%s\n%s was not saved", tc.reason, path)
 				}
 			}
-			want := backup.Channel{Name: "common", Height: 40, Hash: hex.EncodeToString(common[39].Hash())}
+			want := backup.Channel{Name: "common", Height: 40, Hash: hex.EncodeToString(blocks[39].Hash())}
 			if got, _ := n.Channel("common"); got != want {
 				t.Errorf("%s\n%+v", tc.reason, got)
 			}
@@ -155,7 +155,7 @@ func TestSaveRefuses(t *testing.T) {
 		"Appended": {
 			reason: "A block that comes in between may be in one file and not in another.",
 			during: func(t *testing.T, dir string) {
-				ledgertest.Write(t, data(dir, "ledgersData/chains/chains/common"), common[:41], fileSize)
+				ledgertest.Write(t, data(dir, "ledgersData/chains/chains/common"), blocks[:41], fileSize)
 			},
 			want: ErrChanged, text: "blockfile_", transient: true,
 		},

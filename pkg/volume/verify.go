@@ -256,9 +256,14 @@ func (v *votes) findings() []Finding {
 		p, named := v.channels[channel], map[string]bool{}
 		differ := func(votes map[span][]vote, reason func(is, most vote) string) {
 			for _, at := range slices.SortedFunc(maps.Keys(votes), span.compare) {
-				most := majority(votes[at])
-				for _, is := range votes[at] {
-					if is.value == most.value || named[is.node] {
+				// Who has been named has other blocks, and no say in what follows from them.
+				say := slices.DeleteFunc(votes[at], func(v vote) bool { return named[v.node] })
+				if len(say) == 0 {
+					continue
+				}
+				most := majority(say)
+				for _, is := range say {
+					if is.value == most.value {
 						continue
 					}
 					named[is.node] = true
