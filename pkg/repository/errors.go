@@ -121,6 +121,8 @@ func kindOfCode(status int, code string) error {
 		return ErrUnreachable
 	}
 	switch {
+	case strings.Contains(code, "User"), strings.Contains(code, "AccessKey"):
+		return ErrCredentials // "no such user" is a 404 to some
 	case status == http.StatusInsufficientStorage:
 		return ErrFull
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
@@ -172,6 +174,10 @@ func (r *Repository) fail(doing string, err error) error {
 func fail(where, doing string, err error) error {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return err
+	}
+	var marked *storageError
+	if errors.As(err, &marked) {
+		err = marked // without the ways through kopia by which it came
 	}
 	err = fmt.Errorf("%s: %s: %w", where, doing, err)
 	for _, kind := range kinds() {

@@ -10,9 +10,10 @@ import (
 
 // Maintain frees what no snapshot refers to, and rewrites indexes and half-empty packs. It is
 // safe while others save, and pays for that with patience: kopia deletes nothing that is younger
-// than a day, looks twice, at least four hours apart, before it forgets something, and deletes the
-// blobs a day after it was orphaned. So run it with every backup; space comes back some days
-// after a backup was deleted.
+// than a day, looks twice, at least four hours apart, before it forgets something, and keeps an
+// hour between rewriting packs and deleting them, so it does one in one run and one in the next.
+// Run it with every backup: what a deleted backup alone referred to is freed by the fourth run,
+// measured with one a day.
 func (r *Repository) Maintain(ctx context.Context) error {
 	return r.fail("maintaining the repository", r.maintain(ctx, maintenance.SafetyFull))
 }

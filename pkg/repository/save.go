@@ -73,6 +73,7 @@ func (r *Repository) Save(ctx context.Context, s Source, dir string, o SaveOptio
 }
 
 func (r *Repository) save(ctx context.Context, s Source, dir string, o SaveOptions) (backup.Volume, error) {
+	ctx = context.WithValue(ctx, brokenKey{}, &broken{})
 	// Made by mkfs in the root of some volumes, readable by root alone, and never a node's.
 	skip := newRules(append(o.Exclude, "lost+found"))
 	total, err := skip.measure(dir)

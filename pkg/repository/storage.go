@@ -157,9 +157,45 @@ func (s *storage) GetMetadata(ctx context.Context, id blob.ID) (blob.Metadata, e
 
 // PutBlob implements blob.Storage.
 func (s *storage) PutBlob(ctx context.Context, id blob.ID, data blob.Bytes, o blob.PutOptions) error {
-	return s.try(ctx, int64(data.Length()), func(ctx context.Context) error {
+	b, _ := ctx.Value(brokenKey{}).(*broken)
+	if err := b.get(); err != nil {
+		return err
+	}
+	err := s.try(ctx, int64(data.Length()), func(ctx context.Context) error {
 		return s.Storage.PutBlob(ctx, id, data, o)
 	})
+	b.set(err)
+	return err
+}
+
+// broken is what the first write that failed for good failed of, for a session in whose context
+// it is. kopia tries a pack that it could not store again with each chunk that follows.
+type broken struct {
+	mu  sync.Mutex
+	err error
+}
+
+type brokenKey struct{}
+
+func (b *broken) get() error {
+	if b == nil {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.err
+}
+
+func (b *broken) set(err error) {
+	var marked *storageError
+	if b == nil || !errors.As(err, &marked) {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err == nil {
+		b.err = err
+	}
 }
 
 // DeleteBlob implements blob.Storage.

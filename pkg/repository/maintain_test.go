@@ -1,0 +1,128 @@
+package repository
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/kopia/kopia/repo/blob"
+)
+
+// calendar is a clock that is set, and a storage whose blobs are as old as that clock says.
+type calendar struct {
+	blob.Storage
+	mu   *sync.Mutex
+	now  *time.Time
+	puts map[blob.ID]time.Time
+}
+
+func (c *calendar) time() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	*c.now = c.now.Add(time.Millisecond) // clocks do not stand still
+	return *c.now
+}
+
+func (c *calendar) dated(md blob.Metadata) blob.Metadata {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t, ok := c.puts[md.BlobID]; ok {
+		md.Timestamp = t
+	}
+	return md
+}
+
+func (c *calendar) PutBlob(ctx context.Context, id blob.ID, data blob.Bytes, o blob.PutOptions) error {
+	t := c.time()
+	if o.GetModTime != nil {
+		defer func() { *o.GetModTime = t }()
+	}
+	c.mu.Lock()
+	c.puts[id] = t
+	c.mu.Unlock()
+	return c.Storage.PutBlob(ctx, id, data, o)
+}
+
+func (c *calendar) GetMetadata(ctx context.Context, id blob.ID) (blob.Metadata, error) {
+	md, err := c.Storage.GetMetadata(ctx, id)
+	md.BlobID = id
+	return c.dated(md), err
+}
+
+func (c *calendar) ListBlobs(ctx context.Context, prefix blob.ID, visit func(blob.Metadata) error) error {
+	return c.Storage.ListBlobs(ctx, prefix, func(md blob.Metadata) error { return visit(c.dated(md)) })
+}
+
+func occupied(t *testing.T, dir string) (sum int64) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		sum += info.Size()
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sum
+}
+
+// TestMaintain lives through some days in which a backup is deleted and maintenance runs daily.
+func TestMaintain(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 3, 1, 2, 0, 0, 0, time.UTC)
+	c := &calendar{mu: &sync.Mutex{}, now: &now, puts: map[blob.ID]time.Time{}}
+	p := newPlace(t)
+	p.options.now = c.time
+	p.options.wrap = func(st blob.Storage) blob.Storage { c.Storage = st; return c }
+	const size = 3 * packSize
+	kept, deleted := t.TempDir(), t.TempDir()
+	write(t, filepath.Join(kept, "a"), noise(1, size))
+	write(t, filepath.Join(deleted, "a"), noise(2, size))
+	session := func(f func(*Repository) error) {
+		t.Helper()
+		r, err := Open(t.Context(), p.target, p.options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f(r); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var snap string
+	session(func(r *Repository) error {
+		snap = save(t, r, source("k1", "peer0"), kept, SaveOptions{}).Snapshot
+		save(t, r, source("k2", "peer1"), deleted, SaveOptions{})
+		return nil
+	})
+	now = now.AddDate(0, 0, 10)
+	session(func(r *Repository) error { return r.Delete(t.Context(), "k2") })
+	freed := 0
+	for day := 1; day <= 7; day++ {
+		session((*Repository).maintainForTest)
+		if freed == 0 && occupied(t, p.disk()) < size*3/2 {
+			freed = day
+		}
+		now = now.Add(24 * time.Hour)
+	}
+	if freed != 4 {
+		t.Errorf("freed by maintenance %d, 0 for never; the comment of Maintain says by the fourth", freed)
+	}
+	session(func(r *Repository) error {
+		if err := r.Restore(t.Context(), snap, "", t.TempDir(), RestoreOptions{}); err != nil {
+			return fmt.Errorf("the backup that was kept: %w", err)
+		}
+		return nil
+	})
+}
+
+func (r *Repository) maintainForTest() error { return r.Maintain(context.Background()) }
