@@ -22,7 +22,7 @@ import (
 
 // Result is the answer to one question of a check.
 type Result struct {
-	Category string `json:"category"` // files, cluster, Argo, permissions, certificates, nodes, channels, chaincodes
+	Category string `json:"category"` // files, cluster, Argo, permissions, certificates, nodes, channels, chaincodes, backups
 	Title    string `json:"title"`
 	OK       bool   `json:"ok"`
 	// Warning marks a failure that does not keep the network from working.
@@ -219,6 +219,10 @@ func (s *Status) Results() []Result {
 	for _, c := range s.Chaincodes {
 		out = append(out, Result{Category: "chaincodes", Title: c.Name + " runs on " + c.Channel, OK: c.Ready, Detail: c.Reason,
 			Hint: hint(c.Ready, "pivt chaincode install "+c.Name)})
+	}
+	if b := s.Backup; b != nil && b.LastFailure != nil && (b.LastVerified == nil || b.LastFailure.Time.After(b.LastVerified.Time)) {
+		out = append(out, Result{Category: "backups", Title: "the last backup succeeded", Warning: true, Detail: b.LastFailure.Key + ": " + b.LastFailure.Message,
+			Hint: "pivt backup create"})
 	}
 	return out
 }

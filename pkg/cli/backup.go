@@ -66,16 +66,18 @@ type backups struct {
 	settings backup.Settings
 }
 
+// mayBeNew is for commands that make the first backup of a repository, and so the repository.
+const (
+	mayBeNew = true
+	isThere  = false
+)
+
 // backups loads the files and refuses, before anything is begun, what cannot work.
-func (g *globals) backups(ctx context.Context, s *State) (*backups, error) {
+func (g *globals) backups(ctx context.Context, s *State, fresh bool) (*backups, error) {
 	in, err := g.load(s)
 	if err != nil {
 		return nil, err
 	}
-	return g.backupsOf(ctx, s, in)
-}
-
-func (g *globals) backupsOf(ctx context.Context, s *State, in *inputs) (*backups, error) {
 	d, err := g.deploymentOf(s, in)
 	if err != nil {
 		return nil, err
@@ -84,7 +86,7 @@ func (g *globals) backupsOf(ctx context.Context, s *State, in *inputs) (*backups
 	if err != nil {
 		return nil, err
 	}
-	if err := d.CheckCredentials(ctx, settings); err != nil {
+	if err := d.CheckCredentials(ctx, settings, fresh); err != nil {
 		return nil, err
 	}
 	return &backups{s: s, g: g, in: in, d: d, settings: settings}, nil

@@ -56,7 +56,7 @@ is missing, nothing was begun; 4 timed out; 130 interrupted, the workflow goes o
 			if err != nil {
 				return err
 			}
-			b, err := g.backups(c.Context(), s)
+			b, err := g.backups(c.Context(), s, mayBeNew)
 			if err != nil {
 				return err
 			}

@@ -32,7 +32,7 @@ Exit status: 0 done; 1 the repository could not be asked; 2 wrong usage or files
   pivt backup list -o json | jq -r '[.data[] | select(.verified)][0].key'`,
 		Args: args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
-			b, err := g.backups(c.Context(), s)
+			b, err := g.backups(c.Context(), s, isThere)
 			if err != nil {
 				return err
 			}
@@ -113,7 +113,7 @@ Exit status: 0 done; 1 there is no such backup, or the repository could not be a
   pivt backup show 20261121-030000 -o json | jq -r '.data.files["network.yaml"]'`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, a []string) error {
-			b, err := g.backups(c.Context(), s)
+			b, err := g.backups(c.Context(), s, isThere)
 			if err != nil {
 				return err
 			}

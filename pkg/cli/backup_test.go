@@ -215,7 +215,16 @@ func TestBackupErrors(t *testing.T) {
 			"A claim needs no credential, but the repository's password.",
 			func(u *saver) { u.cluster.Delete("secrets", testNamespace, "hlf-backup") },
 			[]string{"backup", "list", "--set", "backup.target.type=pvc", "--set", "backup.target.pvc.claimName=mine"}, exit.Invalid,
-			"secret/hlf-backup is not in namespace fabric: it holds the password of the backup repository\n" + create + keep,
+			"secret/hlf-backup is not in namespace fabric: it holds the password of the backup repository\n" +
+				strings.Replace(create, "$(openssl rand -hex 24)", "$BACKUP_PASSWORD", 1) + "; the password is the one that the repository was made with\n",
+		},
+		"NoNamespace": {
+			"A restore into another cluster begins with nothing, and its password is no new one.",
+			func(*saver) {},
+			[]string{"restore", "monday", "-n", "other"}, exit.Invalid,
+			"secret/hlf-backup is not in namespace other: it holds the password of the backup repository and the credentials of the storage\n" +
+				`Hint:  kubectl create namespace other && kubectl -n other create secret generic hlf-backup --from-literal=password="$BACKUP_PASSWORD"` +
+				` --from-literal=accessKeyId="$AWS_ACCESS_KEY_ID" --from-literal=secretAccessKey="$AWS_SECRET_ACCESS_KEY"; the password is the one that the repository was made with` + "\n",
 		},
 		"SecretLacksKeys": {
 			"What is missing of it is named before a pod finds out.",
@@ -225,7 +234,7 @@ func TestBackupErrors(t *testing.T) {
 			},
 			[]string{"backup", "create"}, exit.Invalid,
 			"secret/hlf-backup in namespace fabric lacks key accessKeyId and key secretAccessKey\n" +
-				"Hint:  a complete one is made by: " + strings.TrimPrefix(create, "Hint:  ") + ` --from-literal=accessKeyId="$AWS_ACCESS_KEY_ID" --from-literal=secretAccessKey="$AWS_SECRET_ACCESS_KEY"` + "\n",
+				"Hint:  a complete one is made by: " + strings.TrimPrefix(create, "Hint:  ") + ` --from-literal=accessKeyId="$AWS_ACCESS_KEY_ID" --from-literal=secretAccessKey="$AWS_SECRET_ACCESS_KEY"` + keep,
 		},
 		"NoClaim": {
 			"A pod that waits for a claim would wait for ever.",

@@ -38,7 +38,7 @@ Exit status: 0 the backup is good; 1 it is not, or could not be read; 2 wrong us
 			if err := backup.CheckKey(a[0]); err != nil {
 				return usageError(err)
 			}
-			b, err := g.backups(c.Context(), s)
+			b, err := g.backups(c.Context(), s, isThere)
 			if err != nil {
 				return err
 			}
@@ -91,7 +91,7 @@ confirmed.`,
 					return usageError(err)
 				}
 			}
-			b, err := g.backups(c.Context(), s)
+			b, err := g.backups(c.Context(), s, isThere)
 			if err != nil {
 				return err
 			}
@@ -167,7 +167,7 @@ Exit status: 0 done or nothing to do; 1 failed; 2 wrong usage or files; 4 timed 
   pivt backup prune --set backup.keep.daily=7 --set backup.keep.monthly=12`,
 		Args: args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
-			b, err := g.backups(c.Context(), s)
+			b, err := g.backups(c.Context(), s, isThere)
 			if err != nil {
 				return err
 			}

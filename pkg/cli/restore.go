@@ -130,7 +130,7 @@ func (o *restoreOptions) run(c *cobra.Command, s *State, g *globals, key string)
 	if err != nil {
 		return err
 	}
-	b, err := g.backups(ctx, s)
+	b, err := g.backups(ctx, s, isThere)
 	if err != nil {
 		return err
 	}
@@ -227,13 +227,31 @@ func (o *restoreOptions) unseal(b *backups, m shown, passphrase string) error {
 	return nil
 }
 
-// deploy brings up nodes that the namespace does not have, with nothing in them. Their keys must
-// be there and be those of the network that was saved: a restore makes none.
+// deploy brings up nodes that the namespace does not have, with nothing in them.
 func (o *restoreOptions) deploy(ctx context.Context, b *backups, m shown, accept backup.Accept) error {
+	if !accept.Has(backup.OtherNetwork) {
+		if err := o.sameKeys(b, m); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := withTimeout(ctx, o.timeout)
+	defer cancel()
+	_, err := b.d.InstallNodes(ctx)
+	return err
+}
+
+// sameKeys refuses to deploy nodes with keys of another network, or with new ones, which comes
+// to the same: the restored channels would know none of them.
+func (o *restoreOptions) sameKeys(b *backups, m shown) error {
+	dir := b.s.relative(b.d.CryptoDir)
+	refuse := func(hint, format string, args ...any) error {
+		err := fmt.Errorf("the target is not the network that was saved: "+format+"; nothing was changed", args...)
+		return exit.WithHint(exit.With(err, exit.NotReady), hint+"; if another network is what you want: --accept "+string(backup.OtherNetwork))
+	}
 	material, err := pki.Load(b.d.CryptoDir, b.in.network)
 	if err != nil {
-		return exit.WithHint(exit.With(fmt.Errorf("the nodes must be deployed first, and their keys are not in %s: %w", b.s.relative(b.d.CryptoDir), err), exit.Invalid),
-			"name their directory with --crypto-dir; or, if they were saved with the backup: --crypto-config DIR --passphrase-file FILE")
+		return refuse("name the directory of its keys with --crypto-dir, or have those decrypted that were saved with it: --crypto-config DIR --passphrase-file FILE",
+			"its keys are not in %s (%s)", dir, err.Error()) // whose own hint is to make new ones
 	}
 	public := map[string]*pki.Public{}
 	for name, org := range material.Orgs {
@@ -243,14 +261,10 @@ func (o *restoreOptions) deploy(ctx context.Context, b *backups, m shown, accept
 	if err != nil {
 		return err
 	}
-	if other := m.Identity.Differences(id); len(other) > 0 && !accept.Has(backup.OtherNetwork) {
-		return exit.WithHint(exit.With(fmt.Errorf("the keys in %s are not those of the network that was saved: %s; nothing was changed",
-			b.s.relative(b.d.CryptoDir), strings.Join(other, "; ")), exit.NotReady), "name the directory it was made with (--crypto-dir)")
+	if other := m.Identity.Differences(id); len(other) > 0 {
+		return refuse("name the directory of its keys with --crypto-dir", "by the keys in %s, %s", dir, strings.Join(other, "; "))
 	}
-	ctx, cancel := withTimeout(ctx, o.timeout)
-	defer cancel()
-	_, err = b.d.InstallNodes(ctx)
-	return err
+	return nil
 }
 
 // takeBack undoes a restore that failed.

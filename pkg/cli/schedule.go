@@ -44,26 +44,23 @@ func (o *scheduleOptions) run(c *cobra.Command, s *State, g *globals) error {
 		return usageErrorf("--remove and --suspend exclude each other")
 	}
 	ctx := c.Context()
-	in, err := g.load(s)
-	if err != nil {
-		return err
-	}
-	var change deploy.Change
 	if o.remove {
-		d, err := g.deploymentOf(s, in)
+		d, err := g.deployment(s)
 		if err != nil {
 			return err
 		}
-		if change, err = d.Unschedule(ctx); err != nil {
+		change, err := d.Unschedule(ctx)
+		if err != nil {
 			return err
 		}
 		return g.changes(s.Stdout, []deploy.Change{change})
 	}
-	b, err := g.backupsOf(ctx, s, in)
+	b, err := g.backups(ctx, s, mayBeNew)
 	if err != nil {
 		return err
 	}
-	if change, err = b.d.Schedule(ctx, b.files(), o.suspend); err != nil {
+	change, err := b.d.Schedule(ctx, b.files(), o.suspend)
+	if err != nil {
 		return err
 	}
 	if err := g.changes(s.Stdout, []deploy.Change{change}); err != nil {

@@ -103,7 +103,7 @@ func (g *globals) status(ctx context.Context, s *State, a *check.Access, wait ti
 		case late && wait > 0:
 			return exit.With(errors.New("the network is still not as the files ask"), exit.TimedOut)
 		case late:
-			return exit.WithHint(exit.With(errors.New("the network is not as the files ask"), exit.NotReady), `run "pivt install" to complete it`)
+			return exit.WithHint(exit.With(errors.New("the network is not as the files ask"), exit.NotReady), completing(st))
 		}
 		select {
 		case <-ctx.Done():
@@ -111,6 +111,16 @@ func (g *globals) status(ctx context.Context, s *State, a *check.Access, wait ti
 		case <-tick.C:
 		}
 	}
+}
+
+// completing says what brings the network to what the files ask.
+func completing(st *check.Status) string {
+	for _, n := range st.Nodes {
+		if n.Held != nil && !n.Ready {
+			return n.Held.Cure
+		}
+	}
+	return `run "pivt install" to complete it`
 }
 
 // interruptedStatus is the end of a status that was interrupted, which for --watch is the usual one.

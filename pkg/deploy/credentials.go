@@ -20,21 +20,21 @@ import (
 
 // CheckCredentials finds out, before anything is begun, whether what the backup's pods mount is
 // there: the Secret with the keys that the target needs, and the claim of a pvc target.
-// Their values are not looked at.
-func (d *Deployment) CheckCredentials(ctx context.Context, s backup.Settings) error {
+// Their values are not looked at. For a repository that may be new, the password may be, too.
+func (d *Deployment) CheckCredentials(ctx context.Context, s backup.Settings, fresh bool) error {
 	ns := d.Kube.Namespace()
 	secret, err := d.Kube.Core().CoreV1().Secrets(ns).Get(ctx, s.SecretName, metav1.GetOptions{})
 	switch {
 	case apierrors.IsForbidden(err): // pods may mount what their user may not read
 	case apierrors.IsNotFound(err):
 		return exit.WithHint(exit.With(fmt.Errorf("secret/%s is not in namespace %s: it holds the password of the backup repository%s", s.SecretName, ns, andCredentials(s.Target)), exit.Invalid),
-			makeSecret(ns, s)+"; keep a copy of the password elsewhere: without it no backup can be read")
+			d.makeNamespace(ctx)+makeSecret(ns, s, fresh)+aboutPassword(fresh))
 	case err != nil:
 		return kube.Explain(fmt.Errorf("reading secret/%s: %w", s.SecretName, err))
 	default:
 		if missing := missingKeys(secret, s.Target.Type); len(missing) > 0 {
 			return exit.WithHint(exit.With(fmt.Errorf("secret/%s in namespace %s lacks %s", s.SecretName, ns, strings.Join(missing, " and ")), exit.Invalid),
-				"a complete one is made by: "+makeSecret(ns, s))
+				"a complete one is made by: "+makeSecret(ns, s, fresh)+aboutPassword(fresh))
 		}
 	}
 	if s.Target.Type != backup.PVC {
@@ -84,10 +84,30 @@ func missingKeys(secret *corev1.Secret, t backup.TargetType) []string {
 	return missing
 }
 
+// makeNamespace is what must come before the Secret where there is no namespace yet.
+func (d *Deployment) makeNamespace(ctx context.Context) string {
+	ns := d.Kube.Namespace()
+	if _, err := d.Kube.Core().CoreV1().Namespaces().Get(ctx, ns, metav1.GetOptions{}); apierrors.IsNotFound(err) {
+		return fmt.Sprintf("kubectl create namespace %s && ", ns)
+	}
+	return ""
+}
+
+func aboutPassword(fresh bool) string {
+	if fresh {
+		return "; keep a copy of the password elsewhere: without it no backup can be read"
+	}
+	return "; the password is the one that the repository was made with"
+}
+
 // makeSecret is the command that makes the Secret, with no credential in it that would stay
 // in a shell's history.
-func makeSecret(namespace string, s backup.Settings) string {
-	command := fmt.Sprintf(`kubectl -n %s create secret generic %s --from-literal=%s="$(openssl rand -hex 24)"`, namespace, s.SecretName, backup.CredentialPassword)
+func makeSecret(namespace string, s backup.Settings, fresh bool) string {
+	password := "$(openssl rand -hex 24)"
+	if !fresh {
+		password = "$BACKUP_PASSWORD"
+	}
+	command := fmt.Sprintf(`kubectl -n %s create secret generic %s --from-literal=%s="%s"`, namespace, s.SecretName, backup.CredentialPassword, password)
 	switch s.Target.Type {
 	case backup.S3:
 		command += fmt.Sprintf(` --from-literal=%s="$AWS_ACCESS_KEY_ID" --from-literal=%s="$AWS_SECRET_ACCESS_KEY"`, backup.CredentialAccessKeyID, backup.CredentialSecretAccessKey)
