@@ -22,7 +22,7 @@ func Cures(held []Hold) string {
 func (h Hold) Cure() string {
 	switch h.By {
 	case ByRestore:
-		return fmt.Sprintf(`"pivt restore %s" goes on with the restore, "pivt restore %s --cancel" puts back what was there`, h.Key, h.Key)
+		return fmt.Sprintf(`repeat the same "pivt restore %s" command to go on, or "pivt restore %s --cancel" puts back what was there`, h.Key, h.Key)
 	case ByBackup:
 		return fmt.Sprintf(`wait until backup %s is over ("pivt status" shows it); if its workflow is gone, its nodes are started within a minute`, h.Key)
 	}

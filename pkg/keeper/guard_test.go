@@ -120,14 +120,14 @@ func TestGuardForgivesOutages(t *testing.T) {
 	w := newWorld(t)
 	g := held(t, w, ByBackup)
 	guard := w.keeper(nil)
-	guard.times.silence = 300 * time.Millisecond
+	guard.times.silence = time.Second
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- guard.Guard(ctx, key) }()
 	down := func(b bool) { w.mu.Lock(); w.down = b; w.mu.Unlock() }
 	time.Sleep(50 * time.Millisecond)
 	down(true)
-	time.Sleep(500 * time.Millisecond)
+	time.Sleep(1500 * time.Millisecond)
 	down(false)
 	time.Sleep(100 * time.Millisecond) // the keeper is slower to come back
 	if err := g.beat(t.Context()); err != nil {

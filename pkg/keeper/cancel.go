@@ -1,0 +1,81 @@
+package keeper
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"pivt.io/pivt/pkg/backup"
+)
+
+// Cancel puts back what was on the volumes before a restore and starts the nodes. It may be
+// repeated, and does nothing if no node is held by the restore.
+func (k *Keeper) Cancel(ctx context.Context, key string) error {
+	k.defaults()
+	sets, err := k.sets(ctx)
+	if err != nil {
+		return err
+	}
+	var targets []target
+	for _, h := range holds(sets) {
+		if h.By == ByRestore && h.Key == key {
+			targets = append(targets, k.targetNamed(h.Node))
+		}
+	}
+	if len(targets) == 0 {
+		k.Log.Info("nothing is held by this restore", "key", key)
+		return nil
+	}
+	slices.SortStableFunc(targets, func(a, b target) int { return rank(a) - rank(b) })
+	grips, err := k.claimAll(ctx, targets, key)
+	if err != nil {
+		return err
+	}
+	// What was only claimed still runs, and nothing was done to it.
+	var touched []*grip
+	for _, g := range grips {
+		if g.hold.Stage != Claimed {
+			touched = append(touched, g)
+		}
+	}
+	err = k.stopped(ctx, touched, func(ctx context.Context, g *grip) error {
+		if err := k.halt(ctx, g, key); err != nil {
+			return err
+		}
+		return k.onVolumes(ctx, g, plan{role: "undo", key: key, args: []string{"undo", "--node", g.t.Name, "--key", key}})
+	})
+	if err != nil {
+		return fmt.Errorf(`putting back what was there: %w; the nodes stay stopped: repeat "pivt restore %s --cancel"`, err, key)
+	}
+	if err := k.startAll(ctx, touched, func(target) map[string]uint64 { return nil }); err != nil {
+		return fmt.Errorf(`what was there is put back, but %w; repeat "pivt restore %s --cancel"`, err, key)
+	}
+	return k.letGo(ctx, grips, key)
+}
+
+// halt stops the pods that may still be at work on a node's volumes.
+func (k *Keeper) halt(ctx context.Context, g *grip, key string) error {
+	for _, role := range []string{"restore", "finish"} {
+		pod, err := k.pod(ctx, name(role, g.t.Name, key))
+		if err != nil {
+			return err
+		}
+		if pod == nil {
+			continue
+		}
+		if err := k.remove(ctx, pod); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// targetNamed is a node by its StatefulSet; what the network does not know is a CA.
+func (k *Keeper) targetNamed(name string) target {
+	for _, n := range k.Network.Nodes() {
+		if n.Name() == name {
+			return targetOf(n)
+		}
+	}
+	return target{backup.Node{Name: name, Kind: kindCA, Hostname: kindCA}, nil}
+}
