@@ -187,7 +187,7 @@ func (p *Processes) nodeDir(node *network.Node) string { return filepath.Join(p.
 // Volume is what is mounted at /var/hyperledger in a cluster: a node's data, laid out as the
 // chart has it.
 func (p *Processes) Volume(node *network.Node) string {
-	return filepath.Join(p.nodeDir(node), "volume")
+	return filepath.Join(p.nodeDir(node), "volumes", "data")
 }
 
 // write lays out a node's MSP and TLS files as its pod mounts them.
