@@ -247,17 +247,28 @@ func startedAgain(r deploy.BackupRun) string {
 	return ""
 }
 
-// goOn is the command that goes on with a run.
+// goOn is the command that goes on with a run. A restore of some nodes must not become one of all.
 func goOn(c *cobra.Command, r deploy.BackupRun, key string) string {
+	words := []string{c.CommandPath()}
 	switch {
 	case r.Action == deploy.BackupCreate:
-		return c.CommandPath() + " --key " + key
-	case r.Cancel:
-		return c.CommandPath() + " " + key + " --cancel"
+		words = append(words, "--key", key)
 	case key != "":
-		return c.CommandPath() + " " + key
+		words = append(words, key)
 	}
-	return c.CommandPath()
+	for _, org := range r.Selection.Orgs {
+		words = append(words, "--org", org)
+	}
+	for _, node := range r.Selection.Nodes {
+		words = append(words, "--node", node)
+	}
+	for _, risk := range r.Accept {
+		words = append(words, "--accept", string(risk))
+	}
+	if r.Cancel {
+		words = append(words, "--cancel")
+	}
+	return strings.Join(words, " ")
 }
 
 // find gives one complete backup of a list.

@@ -254,7 +254,7 @@ func TestBackupErrors(t *testing.T) {
 			func(u *saver) { u.hold("hlf-peer--org1--peer0", keeper.ByRestore, "monday") },
 			[]string{"backup", "create"}, exit.NotReady,
 			"restore monday has nodes in hand since 2026-11-21T11:00:00Z: hlf-peer--org1--peer0; nothing was changed\n" +
-				"Hint:  \"pivt restore monday\" goes on with the restore, \"pivt restore monday --cancel\" puts back what was there\n",
+				"Hint:  repeat the same \"pivt restore monday\" command to go on, or \"pivt restore monday --cancel\" puts back what was there\n",
 		},
 		"InstallWhileHeld": {
 			"Install would start the node under the copy's feet.",

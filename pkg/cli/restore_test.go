@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"path/filepath"
 	"regexp"
@@ -253,6 +254,21 @@ func TestRestoreDeploys(t *testing.T) {
 	}
 }
 
+// TestRestoreInterrupted goes on with the same nodes, not with all.
+func TestRestoreInterrupted(t *testing.T) {
+	t.Parallel()
+	u := newRestorer(t)
+	u.cluster.HoldTasks()
+	ctx, interrupt := context.WithCancelCause(t.Context())
+	defer interrupt(nil)
+	s, _, stderr := u.state("restore", "morning", "--org", "Org1", "--accept", "newer-data", "--yes", "--kubeconfig", u.cluster.Kubeconfig(testNamespace))
+	s.Stderr = hearing{stderr, "network: running", func() { interrupt(errInterrupted) }}
+	s.Ask = u.vault.ask
+	if code := Run(ctx, s); code != exit.Interrupted || !strings.Contains(stderr.String(), "follow it again: pivt restore morning --org Org1 --accept newer-data; or stop it: argo -n fabric stop backup-flow-") {
+		t.Errorf("exit %d\n%s", code, stderr)
+	}
+}
+
 // TestRestoreFails tells how to go on with nodes that stay stopped.
 func TestRestoreFails(t *testing.T) {
 	t.Parallel()
@@ -260,7 +276,7 @@ func TestRestoreFails(t *testing.T) {
 	u.cluster.FailTask("restore", deploytest.TaskFailure{ExitCode: 1, Message: "hlf-peer--org1--peer0: no space left"})
 	u.hold("hlf-peer--org1--peer0", keeper.ByRestore, "morning")
 	code, _, stderr := u.pivt("restore", "morning", "--yes")
-	for _, want := range []string{"restore: hlf-peer--org1--peer0: no space left\n", `"pivt restore morning" goes on with the restore, "pivt restore morning --cancel" puts back what was there`} {
+	for _, want := range []string{"restore: hlf-peer--org1--peer0: no space left\n", `repeat the same "pivt restore morning" command to go on, or "pivt restore morning --cancel" puts back what was there`} {
 		if code != exit.Failed || !strings.Contains(stderr, want) {
 			t.Errorf("exit %d, stderr lacks %q:\n%s", code, want, stderr)
 		}
@@ -312,6 +328,10 @@ func TestDeletePruneSchedule(t *testing.T) {
 			t.Errorf("schedule %s: %q, want %q", step.flag, got, step.want)
 		}
 	}
+	u.mustRun("backup", "schedule")
+	if got := u.mustRun("uninstall", "--yes"); !strings.Contains(got, "cronworkflow/hlf-backup deleted\n") || len(u.cluster.Names("cronworkflows", testNamespace)) > 0 {
+		t.Errorf("a schedule outlives its network: %q", got)
+	}
 	// A schedule in the files keeps nobody from a backup now.
 	u.mustRun("backup", "verify", "noon")
 }
@@ -330,7 +350,7 @@ func TestStatusOfBackups(t *testing.T) {
 last verified backup: morning, 9h old
 not verified yet: late, 60m old; "pivt backup verify late"
 last failed backup: noon, 5m ago: the repository is full
-held by restore morning since 2026-11-21T11:00:00Z: "pivt restore morning" goes on with the restore, "pivt restore morning --cancel" puts back what was there
+held by restore morning since 2026-11-21T11:00:00Z: repeat the same "pivt restore morning" command to go on, or "pivt restore morning --cancel" puts back what was there
 `
 	if !strings.HasSuffix(stdout, want) || !strings.Contains(stdout, "not ready   stopped by restore morning\n") {
 		t.Errorf("status:\n%s", stdout)
@@ -341,7 +361,7 @@ held by restore morning since 2026-11-21T11:00:00Z: "pivt restore morning" goes 
 			t.Errorf("status -o json lacks %s:\n%s", want, stdout)
 		}
 	}
-	if _, stdout, _ = u.pivt("check"); !strings.Contains(stdout, `hint: "pivt restore morning" goes on with the restore`) {
+	if _, stdout, _ = u.pivt("check"); !strings.Contains(stdout, `hint: repeat the same "pivt restore morning" command to go on`) {
 		t.Errorf("check has no cure for the held node:\n%s", stdout)
 	}
 }

@@ -22,13 +22,18 @@ type UninstallOptions struct {
 // the keys on disk always stay. Every part is tried, so that one failure does not keep the
 // rest.
 func (d *Deployment) Uninstall(ctx context.Context, o UninstallOptions) ([]Change, error) {
+	runs := []schema.GroupVersionResource{resource("argoproj.io", "v1alpha1", "workflows")}
+	// A schedule would make workflows again. Who may not see schedules has made none here.
+	if may, err := d.Kube.Can(ctx, kube.Access{Verb: "list", Group: "argoproj.io", Resource: cronWorkflows}); err == nil && may {
+		runs = append([]schema.GroupVersionResource{resource("argoproj.io", "v1alpha1", cronWorkflows)}, runs...)
+	}
 	parts := []struct {
 		title    string
 		selector string
 		kinds    []schema.GroupVersionResource
 		wanted   bool
 	}{
-		{"workflows", labelPartOf + "=" + network.Release, []schema.GroupVersionResource{resource("argoproj.io", "v1alpha1", cronWorkflows), resource("argoproj.io", "v1alpha1", "workflows")}, true},
+		{"workflows", labelPartOf + "=" + network.Release, runs, true},
 		{"release " + network.Release, "", nil, true},
 		{"chaincodes", "app.kubernetes.io/component in (chaincode,chaincode-build)", []schema.GroupVersionResource{resource("", "v1", "pods"), resource("", "v1", "secrets")}, true},
 		{"secrets", labelPartOf + "=" + network.Release + "," + labelManagedBy + "=" + managedBy,
