@@ -38,6 +38,12 @@ func (k *Keeper) Cancel(ctx context.Context, key string) error {
 			touched = append(touched, g)
 		}
 	}
+	// What is still at work would take away what is to be put back.
+	for _, g := range touched {
+		if err := k.halt(ctx, g, key); err != nil {
+			return err
+		}
+	}
 	err = k.stopped(ctx, touched, func(ctx context.Context, g *grip) error {
 		if err := k.halt(ctx, g, key); err != nil {
 			return err

@@ -164,6 +164,10 @@ func (w *world) warn(about, message string) {
 func (w *world) work(p *corev1.Pod, o outcome) {
 	node, role := p.Labels[NodeLabel], p.Labels[RoleLabel]
 	w.mu.Lock()
+	if live, err := w.tracker.Get(podsResource, ns, p.Name); err != nil || live.(*corev1.Pod).UID != p.UID {
+		w.mu.Unlock()
+		return
+	}
 	switch {
 	case role == "restore" || role == "undo":
 		for _, n := range append(w.all, node) {
