@@ -134,10 +134,8 @@ func (t RestoreTask) volumes() ([]*target, error) {
 	var all []*target
 	add := func(name string, saved backup.Volume) error {
 		dir := filepath.Join(t.Dir, name)
-		if info, err := os.Stat(dir); err != nil {
+		if err := isDir(dir); err != nil {
 			return fmt.Errorf("the backup has volume %s, the node has not: %w", name, err)
-		} else if !info.IsDir() {
-			return fmt.Errorf("%s is not a directory", dir)
 		}
 		s, err := openSwap(dir, t.disk)
 		if err != nil {

@@ -54,6 +54,9 @@ func Save(ctx context.Context, s Store, t SaveTask) (backup.Node, error) {
 // but not without leaving a trace.
 func (t SaveTask) save(ctx context.Context, s Store, volume string, exclude []string) (backup.Volume, error) {
 	dir := filepath.Join(t.Dir, volume)
+	if err := isDir(dir); err != nil {
+		return backup.Volume{}, fmt.Errorf("volume %s: %w", volume, err)
+	}
 	if m, found, err := readMarker(dir); err != nil {
 		return backup.Volume{}, err
 	} else if found && m.Phase.moving() {
@@ -97,12 +100,19 @@ type seen struct {
 }
 
 func inspect(dir string) (seen, error) {
-	if info, err := os.Stat(dir); err != nil {
+	if err := isDir(dir); err != nil {
 		return seen{}, err
-	} else if !info.IsDir() {
-		return seen{}, fmt.Errorf("%s is not a directory", dir)
 	}
 	return inspectRoot(filepath.Join(dir, Data, production))
+}
+
+// isDir refuses links as well: nothing is behind one when a tree is walked.
+func isDir(path string) error {
+	info, err := os.Lstat(path)
+	if err == nil && !info.IsDir() {
+		err = fmt.Errorf("%s is not a directory", path)
+	}
+	return err
 }
 
 func inspectRoot(root string) (seen, error) {
