@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/kopia/kopia/repo/blob"
@@ -123,7 +124,13 @@ func (s *storage) up() {
 }
 
 // clean makes one short line without secrets of an error.
-func (s *storage) clean(err error) string { return shorten(s.scrub(err.Error())) }
+func (s *storage) clean(err error) string {
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return errno.Error() // where, the error that is made of it says
+	}
+	return shorten(s.scrub(err.Error()))
+}
 
 func shorten(text string) string {
 	text = strings.Join(strings.Fields(text), " ")
