@@ -157,7 +157,6 @@ func (k *Keeper) env() []corev1.EnvVar {
 		field("PIVT_POD_NAME", "metadata.name"),
 		field("PIVT_POD_UID", "metadata.uid"),
 		{Name: "PIVT_WORKFLOW", Value: k.Workflow},
-		{Name: "GOMEMLIMIT", Value: "180MiB"},
 		{Name: "TMPDIR", Value: backup.CacheDir},
 	}, k.Settings.Pod.ExtraEnv...)
 }

@@ -138,6 +138,7 @@ func inCluster() (kubernetes.Interface, dynamic.Interface, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	config.WarningHandler = rest.NoWarnings{} // they are for who writes the values, and would hide what the log tells
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, nil, err
