@@ -31,6 +31,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -138,9 +139,13 @@ func (v *vault) credentials(name string, more map[string]string) {
 	for k, value := range more {
 		data[k] = value
 	}
+	_, err := v.core.CoreV1().Namespaces().Create(context.Background(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: v.ns}}, metav1.CreateOptions{})
+	if !apierrors.IsAlreadyExists(err) {
+		v.must(err)
+	}
 	secrets := v.core.CoreV1().Secrets(v.ns)
 	_ = secrets.Delete(context.Background(), name, metav1.DeleteOptions{})
-	_, err := secrets.Create(context.Background(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}, StringData: data}, metav1.CreateOptions{})
+	_, err = secrets.Create(context.Background(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}, StringData: data}, metav1.CreateOptions{})
 	v.must(err)
 }
 
@@ -302,6 +307,7 @@ type writer struct {
 	journal *journal
 	at      atomic.Int64 // which peer is asked first
 	moved   atomic.Int64 // how often it had to go to another
+	resent  atomic.Int64 // how often a transaction had to be handed in again
 }
 
 func (v *vault) writer(org string, j *journal) *writer {
@@ -338,19 +344,7 @@ func (w *writer) put(ctx context.Context, key, value string, private bool) error
 	if err != nil {
 		return fmt.Errorf("endorsing: %w", detailed(err))
 	}
-	var committed *client.Status
-	err = w.each(ctx, func(g *gateway) error {
-		t, err := g.gw.NewTransaction(tx)
-		if err != nil {
-			return err
-		}
-		commit, err := t.SubmitWithContext(ctx)
-		if err != nil {
-			return err
-		}
-		committed, err = commit.StatusWithContext(ctx)
-		return err
-	})
+	committed, err := w.hand(ctx, tx)
 	if err != nil {
 		return fmt.Errorf("submitting: %w", detailed(err))
 	}
@@ -359,6 +353,33 @@ func (w *writer) put(ctx context.Context, key, value string, private bool) error
 	}
 	w.journal.add(entry{key, value, private, committed.BlockNumber})
 	return nil
+}
+
+// hand submits a transaction until it is in a block. An orderer says yes when it has queued a
+// transaction, and what Raft's leader has queued and not yet proposed is lost when it is stopped: who wants it to count
+// hands it in again, and because it is the same transaction it counts once.
+func (w *writer) hand(ctx context.Context, tx []byte) (*client.Status, error) {
+	for {
+		var committed *client.Status
+		err := w.each(ctx, func(g *gateway) error {
+			t, err := g.gw.NewTransaction(tx)
+			if err != nil {
+				return err
+			}
+			commit, err := t.SubmitWithContext(ctx)
+			if err != nil {
+				return err
+			}
+			once, cancel := context.WithTimeout(ctx, 5*time.Second)
+			defer cancel()
+			committed, err = commit.StatusWithContext(once)
+			return err
+		})
+		if err == nil || ctx.Err() != nil {
+			return committed, err
+		}
+		w.resent.Add(1)
+	}
 }
 
 // each tries the peers one after the other, the one first that answered last.
