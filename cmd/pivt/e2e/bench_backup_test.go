@@ -59,4 +59,3 @@ func away(m backup.Manifest) time.Duration {
 	}
 	return sum
 }
-
