@@ -164,20 +164,18 @@ func (v *verification) chains(ctx context.Context, n backup.Node, root string) e
 	return nil
 }
 
-// count counts what is not a directory, as a repository does.
+// count counts plain files, as a repository does.
 func count(dir string) (files int, size int64, err error) {
 	err = filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		info, err := e.Info()
+		if err != nil {
 			return err
 		}
 		files++
-		if e.Type().IsRegular() {
-			info, err := e.Info()
-			if err != nil {
-				return err
-			}
-			size += info.Size()
-		}
+		size += info.Size()
 		return nil
 	})
 	return files, size, err
