@@ -342,11 +342,11 @@ func (w *writer) put(ctx context.Context, key, value string, private bool) error
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("endorsing: %w", detailed(err))
+		return fmt.Errorf("endorsing: %w", err)
 	}
 	committed, err := w.hand(ctx, tx)
 	if err != nil {
-		return fmt.Errorf("submitting: %w", detailed(err))
+		return fmt.Errorf("submitting: %w", err)
 	}
 	if !committed.Successful {
 		return fmt.Errorf("transaction %s: code %d", committed.TransactionID, committed.Code)
@@ -382,17 +382,27 @@ func (w *writer) hand(ctx context.Context, tx []byte) (*client.Status, error) {
 	}
 }
 
-// each tries the peers one after the other, the one first that answered last.
+// each tries the peers one after the other, the one first that answered last. It goes round
+// twice: a peer that has just started is known to the others a moment before it knows them, and refuses private
+// data meanwhile, also if another peer's gateway chose it.
 func (w *writer) each(ctx context.Context, do func(*gateway) error) error {
-	var err error
-	for range len(w.peers) {
-		if err = do(w.peers[int(w.at.Load())%len(w.peers)]); err == nil || ctx.Err() != nil {
+	var errs []error
+	for i := range 2 * len(w.peers) {
+		err := do(w.peers[int(w.at.Load())%len(w.peers)])
+		if err == nil || ctx.Err() != nil {
 			return err
 		}
+		errs = append(errs, detailed(err))
 		w.at.Add(1)
 		w.moved.Add(1)
+		if i == len(w.peers)-1 {
+			select {
+			case <-ctx.Done():
+			case <-time.After(2 * time.Second):
+			}
+		}
 	}
-	return err
+	return errors.Join(errs...)
 }
 
 // detailed shows what the peers behind a gateway said.
