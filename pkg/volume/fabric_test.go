@@ -124,6 +124,38 @@ func TestRealSingleOrderer(t *testing.T) {
 	}
 }
 
+// TestRealSingleOrdererBFT puts one back while the others serve. It asks them for what it
+// lacks and needs nothing else.
+func TestRealSingleOrdererBFT(t *testing.T) {
+	r := startReal(t, bftFiles(t))
+	orderers := r.orderers()
+	r.start(orderers...)
+	r.create()
+	for _, node := range orderers {
+		r.order(node)
+	}
+	node, other := orderers[1], orderers[2]
+	s := newStore(t)
+	m := backup.Manifest{Nodes: []backup.Node{r.save(s, node, backup.AllParts())}}
+	for range 5 {
+		r.order(other)
+	}
+	r.stop(node)
+	r.lose(node)
+	r.restore(s, node, m, nil)
+	begin := time.Now()
+	r.start(node)
+	height, err := r.height(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.reach(height, node)
+	for range 3 {
+		r.order(node)
+	}
+	t.Logf("%s is back after %s", node.Name(), time.Since(begin))
+}
+
 // TestRealPeer restores a real peer from a copy without what Fabric can make again.
 func TestRealPeer(t *testing.T) {
 	r := startReal(t, raftFiles)

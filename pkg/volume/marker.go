@@ -71,6 +71,14 @@ func readMarker(volume string) (marker, bool, error) {
 type disk struct {
 	step     func(what string) error // called before each change
 	unsynced bool                    // leave the flushing to the kernel
+	space    func(dir string) (int64, error)
+}
+
+func (d disk) free(dir string) (int64, error) {
+	if d.space == nil {
+		return free(dir)
+	}
+	return d.space(dir)
 }
 
 func (d disk) before(what string) error {

@@ -32,7 +32,7 @@ func (v *target) room(ctx context.Context, s Store, overwrite bool) (gone bool, 
 		return false, err
 	}
 	need += max(need/sparePart, spareLeast)
-	available, err := free(v.dir)
+	available, err := v.disk.free(v.dir)
 	if err != nil {
 		return false, err
 	}
