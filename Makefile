@@ -32,13 +32,16 @@ unit: ## Tests that need no cluster
 REAL := ./pkg/depot ./pkg/pki ./pkg/configtx ./pkg/fabric/... ./pkg/step ./pkg/kube ./pkg/workflow ./pkg/runtime ./pkg/launcher ./pkg/ledger ./pkg/volume
 
 # These have compilers take all of a small machine, and others' patience would end first.
-COMPILING := ^(TestSources|TestLifecycle|TestCompileError)$$
+COMPILING := TestSources|TestLifecycle|TestCompileError
+# These stop nodes of their networks, and wait for those to serve again.
+STOPPING := TestBackup|TestBackupFaults
 
 e2e: build ## Tests on real nodes and on the dev cluster, which must be up
 	@eval "$$($(DEVCLUSTER) env)"; export PIVT_E2E_BIN=$(CURDIR)/build/pivt PIVT_TEST_FABRIC_BIN="$$(dirname "$$(command -v peer)")"; \
 	go test -tags e2e -count=1 -p 1 -timeout $(E2E_TIMEOUT) $(REAL); \
-	go test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -parallel 3 -v -skip '$(COMPILING)' ./cmd/pivt/e2e; \
-	go test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -parallel 2 -v -run '$(COMPILING)' ./cmd/pivt/e2e
+	go test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -parallel 3 -v -skip '^($(COMPILING)|$(STOPPING))$$' ./cmd/pivt/e2e; \
+	go test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -parallel 2 -v -run '^($(COMPILING))$$' ./cmd/pivt/e2e; \
+	go test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -parallel 2 -v -run '^($(STOPPING))$$' ./cmd/pivt/e2e
 
 bench: ## Time and size of rendering, as in the README
 	go test -run '^$$' -bench . -benchmem ./pkg/chart
