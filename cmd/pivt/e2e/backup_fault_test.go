@@ -32,7 +32,7 @@ func TestBackupFaults(t *testing.T) {
 	v.target(s3)
 	v.credentials("hlf-backup", nil)
 	j := &journal{}
-	v.writer("Org1", j).fill("a", 300, 2000)
+	v.writer("Org1", j).fill("a", 400, 100<<10) // enough for copies to take a moment
 
 	t.Run("CreateKilled", func(t *testing.T) { v.in(t).createKilled() })
 	t.Run("Terminated", func(t *testing.T) { v.in(t).terminated() })
@@ -95,6 +95,24 @@ func (v *vault) createKilled() {
 	}
 }
 
+// often is until for what lasts a second or less.
+func (v *vault) often(ctx context.Context, what string, cond func() (bool, error)) {
+	v.t.Helper()
+	tick := time.NewTicker(40 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		ok, err := cond()
+		if ok {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			v.t.Fatalf("waiting for %s: %v (last: %v)", what, ctx.Err(), err)
+		case <-tick.C:
+		}
+	}
+}
+
 // killing runs pivt and kills each victim once, as soon as it runs.
 func (v *vault) killing(victims []victim, args ...string) run {
 	v.t.Helper()
@@ -103,7 +121,7 @@ func (v *vault) killing(victims []victim, args ...string) run {
 	zero := int64(0)
 	ctx, cancel := context.WithTimeout(context.Background(), backupTimeout)
 	defer cancel()
-	v.until(ctx, "pivt to end", func() (bool, error) {
+	v.often(ctx, "pivt to end", func() (bool, error) {
 		for _, pod := range v.pods("") {
 			for _, victim := range victims {
 				if pod.Status.Phase != corev1.PodRunning || pod.DeletionTimestamp != nil || struck[victim.name] || !victim.find(pod) {
@@ -173,7 +191,7 @@ func (v *vault) terminated() {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	var workflow string
-	v.until(ctx, "a copy under way", func() (bool, error) {
+	v.often(ctx, "a copy under way", func() (bool, error) {
 		for _, pod := range v.pods("") {
 			if name := pod.Labels["workflows.argoproj.io/workflow"]; name != "" {
 				workflow = name
@@ -253,7 +271,7 @@ func (v *vault) unreachable() {
 	p := v.start("backup", "create", "--key", "unreachable")
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
-	v.until(ctx, "a copy under way", func() (bool, error) {
+	v.often(ctx, "a copy under way", func() (bool, error) {
 		for _, pod := range v.pods("") {
 			if pod.Status.Phase == corev1.PodRunning && madePod("save", "")(pod) {
 				return true, nil

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -33,7 +34,10 @@ func TestBackup(t *testing.T) {
 	w := v.writer("Org1", j)
 	w.fill("a", 1000, 40)
 
-	v.busy(w, "b", func() { v.pivt("backup", "create", "--key", "first").ok() })
+	v.write("passphrase", "correct horse battery staple\n")
+	v.busy(w, "b", func() {
+		v.pivt("backup", "create", "--key", "first", "--crypto-config", "crypto-config", "--passphrase-file", "passphrase").ok()
+	})
 	first := v.manifest("first")
 	s3 := v.file("network.yaml")
 	v.claim("repository", "2Gi")
@@ -57,8 +61,11 @@ func TestBackup(t *testing.T) {
 	v.writer("Org2", &journal{}).fill("e", 20, 40)
 
 	t.Run("SecondNamespace", func(t *testing.T) { v.in(t).secondNamespace(first, hashes, j) })
+	t.Run("Rehearsal", func(t *testing.T) { v.in(t).rehearsal(first) })
+	t.Run("ByHand", func(t *testing.T) { v.in(t).byHand() })
 	t.Run("OnePeer", func(t *testing.T) { v.in(t).onePeer(first) })
 	t.Run("NothingSecretInTheClear", func(t *testing.T) { v.in(t).nothingSecret("s3", "repository") })
+	t.Run("Schedule", func(t *testing.T) { v.in(t).schedule() })
 }
 
 // busy runs do while a client keeps writing, which must not notice.
@@ -73,18 +80,64 @@ func (v *vault) busy(w *writer, prefix string, do func()) {
 	}
 }
 
-// secondNamespace restores into an empty namespace with the same files, while the first goes on.
+// secondNamespace restores into an empty namespace from the two files alone, while the first network
+// goes on: the keys come out of the backup.
 func (v *vault) secondNamespace(m backup.Manifest, hashes []string, j *journal) {
 	s := newSite(v.t, v.ns+"-2")
-	s.limit, s.dir = v.limit, v.dir
+	s.limit = v.limit
 	there := v.at(s)
+	for _, name := range []string{"crypto-config.yaml", "network.yaml", "passphrase"} {
+		s.write(name, v.file(name))
+	}
 	there.credentials("hlf-backup", nil)
-	s.pivt("restore", m.Key, "--yes").ok()
+	s.pivt("restore", m.Key, "--yes", "--crypto-config", "crypto-config", "--passphrase-file", "passphrase").ok()
 	there.assertRestored(m, hashes, j)
 	there.writer("Org1", &journal{}).fill("f", 5, 40)
 	if _, ok := v.gatewayOf(v.names("hlf-peer--org1")[0]).all(false)["f00001"]; ok {
 		v.t.Error("what was written to the copy is in the network it was made of")
 	}
+}
+
+// rehearsal brings the backup up beside the network and asks its chaincodes.
+func (v *vault) rehearsal(m backup.Manifest) {
+	v.untouched(func() { v.pivt("backup", "verify", m.Key, "--rehearse").ok() })
+	if _, err := v.core.CoreV1().Namespaces().Get(context.Background(), v.ns+"-rehearsal", metav1.GetOptions{}); err == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		v.until(ctx, "the rehearsal's namespace to go", func() (bool, error) {
+			_, err := v.core.CoreV1().Namespaces().Get(ctx, v.ns+"-rehearsal", metav1.GetOptions{})
+			return apierrors.IsNotFound(err), nil
+		})
+	}
+}
+
+// byHand makes a backup with helm and argo alone.
+func (v *vault) byHand() {
+	charts, err := filepath.Abs("../../../charts")
+	v.must(err)
+	args := []string{"--set", "backup.key=by-hand"}
+	ours := v.pivt(append([]string{"render", "backup-flow"}, args...)...).ok().stdout
+	helms := v.exec("", "helm", append([]string{"template", filepath.Join(charts, "backup-flow"), "-f", "network.yaml", "-f", "crypto-config.yaml"}, args...)...).wait().ok().stdout
+	if ours != helms {
+		v.t.Error("pivt render and helm template differ")
+	}
+	v.exec(helms, "argo", "submit", "-n", v.ns, "--wait", "-").wait().ok()
+	if !v.verified("by-hand") {
+		v.t.Error("the backup is not verified")
+	}
+}
+
+// schedule waits for a backup that nobody asked for, and sees older ones go.
+func (v *vault) schedule() {
+	v.pivt("--set", "backup.schedule=* * * * *", "--set", "backup.keep.last=1", "backup", "schedule").ok()
+	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute)
+	defer cancel()
+	v.until(ctx, "a scheduled backup", func() (bool, error) {
+		list := v.list()
+		return len(list) > 0 && list[0].Verified != nil && list[0].Key != "by-hand" && !slices.ContainsFunc(list, func(s backup.Summary) bool { return s.Key == "by-hand" }), fmt.Errorf("%v", list)
+	})
+	v.pivt("backup", "schedule", "--remove").ok()
+	v.assertRunning() // the next one may have begun, and went with its schedule
 }
 
 // onePeer loses one peer, restores it while the rest serves, and sees it catch up.
