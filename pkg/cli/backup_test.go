@@ -498,14 +498,18 @@ func TestBackupCreateFails(t *testing.T) {
 	}
 }
 
-// onceSubmitted waits for the first workflow.
+// onceSubmitted waits for the first workflow, or the test's end.
 func (u *saver) onceSubmitted(f func()) {
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		if len(u.cluster.Names("workflows", testNamespace)) > 0 {
-			f()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for len(u.cluster.Names("workflows", testNamespace)) == 0 {
+		select {
+		case <-u.Context().Done():
 			return
+		case <-tick.C:
 		}
 	}
+	f()
 }
 
 // hearing writes, and calls back when the words are said.
