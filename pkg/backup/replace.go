@@ -23,7 +23,8 @@ type Replacement struct {
 // orderers start from one copy. It is the earliest that has every block any peer was
 // saved with: what came later may name private data that no peer's copy has.
 //
-// A single orderer that is restored while the others serve has none: it learns from them.
+// A single orderer that is restored while the others serve has none: it learns from them, once
+// they have forgotten what it had acknowledged (see package keeper).
 func Replacements(m Manifest, node string) []Replacement {
 	own, ok := m.Node(node)
 	if !ok || own.Kind != string(network.Orderer) {

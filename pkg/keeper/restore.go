@@ -50,6 +50,9 @@ func (k *Keeper) Restore(ctx context.Context, m backup.Manifest, sel backup.Sele
 	if err := k.refill(ctx, grips, m, quorum, accept); err != nil {
 		return unfinished(err, m.Key)
 	}
+	if err := k.relearn(ctx, grips, quorum); err != nil {
+		return again(fmt.Errorf("the data are restored, but %w", err), m.Key)
+	}
 	if err := k.startAll(ctx, grips, func(t target) map[string]uint64 { return floorOf(m, t, quorum) }); err != nil {
 		return again(fmt.Errorf("the data are restored, but %w", err), m.Key)
 	}

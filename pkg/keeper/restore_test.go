@@ -13,6 +13,7 @@ import (
 
 	"pivt.io/pivt/pkg/backup"
 	"pivt.io/pivt/pkg/exit"
+	"pivt.io/pivt/pkg/network"
 )
 
 // manifest is a backup of the whole network.
@@ -102,25 +103,39 @@ func TestRestoreOrder(t *testing.T) {
 	}
 }
 
-// One node, while the rest serves: nobody else is touched, and an orderer keeps its own copy.
+// One node, while the rest serves: no other is touched if it is a peer. If it is an orderer, which keeps
+// its own copy, the other orderers are started anew before it, one at a time, so that no
+// leader remembers what it has forgotten.
 func TestRestoreOneNode(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	one := orderers(w)[1].Name()
-	w.end = func(p *corev1.Pod) outcome {
-		if slices.Contains(p.Spec.Containers[0].Args, "--quorum") {
-			t.Error("it would not learn from the others")
-		}
-		return outcome{}
-	}
-	if err := w.keeper(nil).Restore(t.Context(), manifest(w), backup.Selection{Nodes: []string{one}}, nil); err != nil {
-		t.Fatal(err)
-	}
-	w.sound()
-	for name, n := range w.starts {
-		if want := map[bool]int{true: 2, false: 1}[name == one]; n != want {
-			t.Errorf("%s was started %d times, want %d", name, n, want)
-		}
+	for _, kind := range []network.Kind{network.Peer, network.Orderer} {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			one := orderers(w)[1]
+			if kind == network.Peer {
+				one = w.net.Org("A").Nodes[1]
+			}
+			w.end = func(p *corev1.Pod) outcome {
+				if slices.Contains(p.Spec.Containers[0].Args, "--quorum") {
+					t.Error("it would not learn from the others")
+				}
+				return outcome{}
+			}
+			if err := w.keeper(nil).Restore(t.Context(), manifest(w), backup.Selection{Nodes: []string{one.Name()}}, nil); err != nil {
+				t.Fatal(err)
+			}
+			w.sound()
+			for _, n := range w.net.Nodes() {
+				want := 1
+				if n == one || kind == network.Orderer && n.Org.Kind == network.Orderer {
+					want = 2
+				}
+				if got := w.starts[n.Name()]; got != want {
+					t.Errorf("%s was started %d times, want %d", n.Name(), got, want)
+				}
+			}
+		})
 	}
 }
 

@@ -1,0 +1,77 @@
+package keeper
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"pivt.io/pivt/pkg/network"
+)
+
+// relearn restarts the orderers that are not restored, one after the other, before those that
+// are may start.
+//
+// A Raft leader remembers how much of its log each follower has acknowledged. One that comes back
+// with an older log is told to commit what it does not have, and etcd's Raft ends the process
+// ("tocommit is out of range"). A leader that has just been elected remembers nothing and finds
+// out, so everybody who could be leader is started anew. Each must have all blocks first: with the vote
+// of an orderer that has forgotten some, one that lags could be elected, and the channel would fork.
+//
+// Of three orderers, with one restored, each restart takes the majority away for some seconds.
+func (k *Keeper) relearn(ctx context.Context, grips []*grip, quorum bool) error {
+	if quorum || !slices.ContainsFunc(grips, func(g *grip) bool { return g.hold.Stage != Started && k.raft(g.t) }) {
+		return nil
+	}
+	var others []target
+	for _, o := range k.Network.OrdererOrgs {
+		for _, t := range targetsOf(o.Nodes) {
+			if k.raft(t) && !slices.ContainsFunc(grips, func(g *grip) bool { return g.t.Name == t.Name }) {
+				others = append(others, t)
+			}
+		}
+	}
+	for _, t := range others {
+		// Of those that run; one that does not is no leader.
+		floor := map[string]uint64{}
+		for _, other := range others {
+			for channel, height := range k.heights(ctx, other) {
+				floor[channel] = max(floor[channel], height)
+			}
+		}
+		pod, err := k.pod(ctx, podOf(t.Name))
+		if err != nil {
+			return err
+		}
+		if pod == nil {
+			continue
+		}
+		k.Log.Info("restarting, because it remembers what the restored orderer has forgotten", t.Kind, t.Name)
+		if err := k.drop(ctx, pod.Name, pod.UID); err != nil {
+			return err
+		}
+		err = k.await(ctx, k.times.stop+seconds(pod.Spec.TerminationGracePeriodSeconds), k.Log.With(t.Kind, t.Name), func(ctx context.Context) (string, error) {
+			now, err := k.pod(ctx, pod.Name)
+			if err == nil && now != nil && now.UID == pod.UID {
+				return "its old pod is ending", nil
+			}
+			return "", err
+		})
+		if err != nil {
+			return fmt.Errorf("restarting %s: %w", t.Name, err)
+		}
+		if err := k.serving(ctx, t, floor, k.times.ready); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// raft reports whether the target is an orderer of a channel that Raft keeps.
+func (k *Keeper) raft(t target) bool {
+	if t.node == nil || t.node.Org.Kind != network.Orderer {
+		return false
+	}
+	return slices.ContainsFunc(k.Network.Channels, func(ch *network.Channel) bool {
+		return ch.Consensus != network.BFT && slices.ContainsFunc(ch.OrdererOrgs, func(o *network.Org) bool { return o.Name == t.node.Org.Name })
+	})
+}
