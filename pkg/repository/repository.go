@@ -52,6 +52,9 @@ const (
 	host = "pivt"
 )
 
+// closeTime is how long the storage gets to end a connection.
+const closeTime = 10 * time.Second
+
 // Open opens the repository at t. Close it.
 func Open(ctx context.Context, t backup.Target, o Options) (*Repository, error) {
 	o = o.withDefaults()
@@ -125,6 +128,7 @@ func open(ctx context.Context, t backup.Target, where string, o Options) (*Repos
 // reach connects to the storage of a target, as patiently as it is asked later.
 func reach(ctx context.Context, t backup.Target, creds *credentials, o Options) (*storage, error) {
 	s := newStorage(nil, creds.scrubber(), o)
+	s.empty = t.Type == backup.WebDAV // the first blob makes it
 	err := s.try(ctx, 0, func(attempt context.Context) error {
 		// The connection outlives the attempt: some storages keep the context they are made with.
 		ctx, cancel := context.WithCancel(ctx)
@@ -225,7 +229,14 @@ func (r *Repository) Close(ctx context.Context) error {
 	if r.rep == nil {
 		return nil
 	}
-	err := r.rep.Close(ctx)
+	// SSH waits for the server to agree, and nothing is left to be lost.
+	closed := make(chan error, 1)
+	go func(rep repo.DirectRepository) { closed <- rep.Close(ctx) }(r.rep)
+	var err error
+	select {
+	case err = <-closed:
+	case <-time.After(closeTime):
+	}
 	r.rep = nil
 	if e := os.RemoveAll(r.dir); err == nil {
 		err = e

@@ -32,6 +32,7 @@ type storage struct {
 	scrub    func(string) string
 	patience time.Duration
 	report   func(string)
+	empty    bool // a directory that is not there is an empty one
 
 	mu   sync.Mutex
 	down time.Time // since when it does not answer; zero if it does
@@ -221,6 +222,9 @@ func (s *storage) ListBlobs(ctx context.Context, prefix blob.ID, visit func(blob
 			return nil
 		})
 	})
+	if s.empty && errors.Is(err, ErrNoBucket) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -7,8 +7,10 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"path"
 	"path/filepath"
@@ -21,6 +23,7 @@ import (
 	"github.com/kopia/kopia/repo/blob/s3"
 	"github.com/kopia/kopia/repo/blob/sftp"
 	"github.com/kopia/kopia/repo/blob/webdav"
+	"github.com/studio-b12/gowebdav"
 
 	"pivt.io/pivt/pkg/backup"
 	"pivt.io/pivt/pkg/exit"
@@ -69,6 +72,9 @@ func connect(ctx context.Context, t backup.Target, c *credentials, o Options) (b
 		if err := c.need(backup.CredentialAccessKeyID, backup.CredentialSecretAccessKey); err != nil {
 			return nil, err
 		}
+		if _, err := pool(c.get(backup.CredentialCA)); err != nil {
+			return nil, err
+		}
 		return s3.New(ctx, &s3.Options{
 			BucketName: t.S3.Bucket, Prefix: t.Prefix, Endpoint: s3Endpoint(t), Region: t.S3.Region, DoNotUseTLS: t.S3.HTTP,
 			RootCA:      []byte(c.get(backup.CredentialCA)),
@@ -113,15 +119,7 @@ func connect(ctx context.Context, t backup.Target, c *credentials, o Options) (b
 			KnownHostsData: newline(c.get(backup.CredentialKnownHosts)),
 		}, o.Create)
 	case backup.WebDAV:
-		print, err := fingerprint(ctx, t.WebDAV.URL, c.get(backup.CredentialCA))
-		if err != nil {
-			return nil, err
-		}
-		return webdav.New(ctx, &webdav.Options{
-			URL:      strings.TrimSuffix(strings.TrimSuffix(t.WebDAV.URL, "/")+"/"+t.Prefix, "/"),
-			Username: c.get(backup.CredentialWebDAVUser), Password: c.get(backup.CredentialWebDAVPassword),
-			TrustedServerCertificateFingerprint: print,
-		}, o.Create)
+		return connectWebDAV(ctx, t, c, o)
 	case backup.PVC:
 		return filesystem.New(ctx, &filesystem.Options{Path: filepath.Join(o.Dir, filepath.FromSlash(t.Prefix))}, o.Create)
 	}
@@ -136,20 +134,54 @@ func newline(s string) string {
 	return s + "\n"
 }
 
-// fingerprint asks a WebDAV server for its certificate and checks it against a private CA. kopia
-// has no setting for a CA there, but one for the only certificate to trust.
-func fingerprint(ctx context.Context, address, ca string) (string, error) {
-	u, err := url.Parse(address)
-	if err != nil || u.Host == "" {
-		return "", exit.With(fmt.Errorf("backup.target.webdav.url: not a URL with a host"), exit.Invalid)
+func connectWebDAV(ctx context.Context, t backup.Target, c *credentials, o Options) (blob.Storage, error) {
+	base, err := url.Parse(strings.TrimSuffix(t.WebDAV.URL, "/"))
+	if err != nil || base.Host == "" {
+		return nil, exit.With(errors.New("backup.target.webdav.url: not a URL with a host"), exit.Invalid)
 	}
-	if ca == "" || u.Scheme != "https" {
-		return "", nil
+	trust, err := pool(c.get(backup.CredentialCA))
+	if err != nil {
+		return nil, err
 	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM([]byte(ca)) {
-		return "", fmt.Errorf("%w: key %s of the Secret holds no PEM certificate", ErrCredentials, backup.CredentialCA)
+	user, password := c.get(backup.CredentialWebDAVUser), c.get(backup.CredentialWebDAVPassword)
+	if o.Create && t.Prefix != "" {
+		// kopia makes directories below the one it is given, not that one.
+		cli := gowebdav.NewClient(base.String(), user, password)
+		transport := http.DefaultTransport.(*http.Transport).Clone()
+		transport.TLSClientConfig = &tls.Config{RootCAs: trust, MinVersion: tls.VersionTLS12}
+		cli.SetTransport(transport)
+		defer transport.CloseIdleConnections()
+		if err := cli.MkdirAll("/"+strings.Trim(t.Prefix, "/"), 0o700); err != nil {
+			return nil, err
+		}
 	}
+	leaf := ""
+	if trust != nil && base.Scheme == "https" {
+		if leaf, err = fingerprint(ctx, base, trust); err != nil {
+			return nil, err
+		}
+	}
+	return webdav.New(ctx, &webdav.Options{
+		URL:      strings.TrimSuffix(base.String()+"/"+t.Prefix, "/"),
+		Username: user, Password: password, TrustedServerCertificateFingerprint: leaf,
+	}, o.Create)
+}
+
+// pool holds the certificates of a private CA; nil if there is none.
+func pool(ca string) (*x509.CertPool, error) {
+	if ca == "" {
+		return nil, nil
+	}
+	p := x509.NewCertPool()
+	if !p.AppendCertsFromPEM([]byte(ca)) {
+		return nil, fmt.Errorf("%w: key %s of the Secret holds no PEM certificate", ErrCredentials, backup.CredentialCA)
+	}
+	return p, nil
+}
+
+// fingerprint asks a server for its certificate and checks it against a private CA. kopia has
+// no setting for a CA with WebDAV, but one for the only certificate to trust.
+func fingerprint(ctx context.Context, u *url.URL, roots *x509.CertPool) (string, error) {
 	port := u.Port()
 	if port == "" {
 		port = "443"
