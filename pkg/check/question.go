@@ -98,6 +98,12 @@ func needed() []kube.Access {
 		{Verb: "list", Group: "argoproj.io", Resource: "workflows"},
 		{Verb: "watch", Group: "argoproj.io", Resource: "workflows"},
 	}
+	// Who makes a Role must have what it grants: see role hlf-backup of chart hlf-kube.
+	for _, verb := range []string{"create", "get", "delete"} {
+		all = append(all, kube.Access{Verb: verb, Group: "batch", Resource: "jobs"},
+			kube.Access{Verb: verb, Resource: "persistentvolumeclaims"},
+			kube.Access{Verb: verb, Group: "snapshot.storage.k8s.io", Resource: "volumesnapshots"})
+	}
 	for _, made := range []kube.Access{
 		{Resource: "services"}, {Resource: "serviceaccounts"},
 		{Group: "apps", Resource: "statefulsets"}, {Group: "apps", Resource: "deployments"},
