@@ -19,14 +19,19 @@ import (
 // The blobs that hold the repository's keys, encrypted with the password, and their copies. One
 // damaged byte in the first makes everything unreadable, and kopia keeps none.
 const (
-	formatBlob  = blob.ID(format.KopiaRepositoryBlobID)
-	configBlob  = blob.ID(format.KopiaBlobCfgBlobID)
-	formatCopy  = blob.ID("kopia.keys.copy")
-	claimPrefix = blob.ID("kopia.create.")
+	formatBlob = blob.ID(format.KopiaRepositoryBlobID)
+	configBlob = blob.ID(format.KopiaBlobCfgBlobID)
+	formatCopy = blob.ID("kopia.keys.copy")
 )
 
-// A claim that its owner has not taken back after this time is a dead process's.
-const claimTime = time.Minute
+// What only one process may do at a time, by the prefix of the claims to it, and the time after
+// which a claim that its owner has not taken back is a dead process's.
+const (
+	claimCreate   = blob.ID("kopia.create.")
+	claimMaintain = blob.ID("kopia.maintain.")
+	createTime    = time.Minute
+	maintainTime  = 6 * time.Hour
+)
 
 // How content is cut, hashed, encrypted and packed.
 //
@@ -69,7 +74,7 @@ func (s *storage) exists(ctx context.Context) (bool, error) {
 // own back and tries again, so at most one goes on.
 func (s *storage) create(ctx context.Context, password string) error {
 	for {
-		alone, mine, err := s.claim(ctx)
+		alone, mine, err := s.claim(ctx, claimCreate, createTime)
 		if err != nil {
 			return err
 		}
@@ -98,15 +103,15 @@ func (s *storage) create(ctx context.Context, password string) error {
 	}
 }
 
-// claim writes a claim and tells whether it is the only one.
-func (s *storage) claim(ctx context.Context) (alone bool, mine blob.ID, err error) {
-	mine = claimPrefix + blob.ID(rand.Text())
+// claim writes a claim and tells whether it is the only one. The caller deletes it.
+func (s *storage) claim(ctx context.Context, prefix blob.ID, dead time.Duration) (alone bool, mine blob.ID, err error) {
+	mine = prefix + blob.ID(rand.Text())
 	if err := s.PutBlob(ctx, mine, payload(mine), blob.PutOptions{}); err != nil {
 		return false, mine, err
 	}
 	var claims []blob.Metadata
 	var now time.Time // by the storage's clock, as the others' times are
-	if err := s.ListBlobs(ctx, claimPrefix, func(md blob.Metadata) error {
+	if err := s.ListBlobs(ctx, prefix, func(md blob.Metadata) error {
 		if md.BlobID == mine {
 			now = md.Timestamp
 		}
@@ -119,7 +124,7 @@ func (s *storage) claim(ctx context.Context) (alone bool, mine blob.ID, err erro
 	for _, md := range claims {
 		switch {
 		case md.BlobID == mine:
-		case now.Sub(md.Timestamp) > claimTime:
+		case now.Sub(md.Timestamp) > dead:
 			if err := s.DeleteBlob(ctx, md.BlobID); err != nil {
 				return false, mine, err
 			}
@@ -131,7 +136,7 @@ func (s *storage) claim(ctx context.Context) (alone bool, mine blob.ID, err erro
 }
 
 func (s *storage) initialize(ctx context.Context, password string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, claimTime/2, &storageError{ErrUnreachable, "storage took too long to create the repository"})
+	ctx, cancel := context.WithTimeoutCause(ctx, createTime/2, &storageError{ErrUnreachable, "storage took too long to create the repository"})
 	defer cancel()
 	// What a creator that died left would be taken for damage. There are no data yet: exists looked.
 	if err := s.DeleteBlob(ctx, configBlob); err != nil && !errors.Is(err, blob.ErrBlobNotFound) {

@@ -162,7 +162,7 @@ func TestMissingBlob(t *testing.T) {
 	}{
 		"Pack": {
 			reason: "Somebody cleaned up the bucket by hand.",
-			harm:   func(t *testing.T, dir string) { remove(t, filepath.Join(dir, data)) },
+			harm:   func(t *testing.T, dir string) { erase(t, filepath.Join(dir, data)) },
 			text:   "restoring snapshot",
 		},
 		"PackCutOff": {
@@ -176,7 +176,7 @@ func TestMissingBlob(t *testing.T) {
 		},
 		"Keys": {
 			reason: "With data there, a missing key blob is no reason to make a new repository over them.",
-			harm:   func(t *testing.T, dir string) { remove(t, filepath.Join(dir, found["kopia.repository"][0])) },
+			harm:   func(t *testing.T, dir string) { erase(t, filepath.Join(dir, found["kopia.repository"][0])) },
 			text:   "kopia.repository",
 		},
 	}
@@ -208,7 +208,7 @@ func largest(t *testing.T, dir string, names []string) string {
 	return slices.MaxFunc(names, func(a, b string) int { return cmp.Compare(size(a), size(b)) })
 }
 
-func remove(t *testing.T, name string) {
+func erase(t *testing.T, name string) {
 	t.Helper()
 	if err := os.Remove(name); err != nil {
 		t.Fatal(err)

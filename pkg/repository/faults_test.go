@@ -226,7 +226,7 @@ func TestConcurrentSaves(t *testing.T) {
 		}
 	}
 	for kind := range blobs(t, p.disk()) {
-		if strings.HasPrefix(kind, string(claimPrefix)) {
+		if strings.HasPrefix(kind, string(claimCreate)) {
 			t.Errorf("claim %s was left", kind)
 		}
 	}
@@ -236,7 +236,7 @@ func TestCreateAfterDeadCreator(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
 	// Its claim, and the first of the two blobs it was going to write.
-	claim := filepath.Join(p.disk(), string(claimPrefix)+"DEAD.f")
+	claim := filepath.Join(p.disk(), string(claimCreate)+"DEAD.f")
 	write(t, claim, "")
 	past := time.Now().Add(-time.Hour)
 	if err := os.Chtimes(claim, past, past); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -116,49 +117,50 @@ func (r *Repository) attempts(ctx context.Context, nodes map[string][]backup.Nod
 }
 
 // Delete removes backups and interrupted attempts. What they say goes first, so that no half
-// backup is ever listed as one; Maintain frees their space. A key that is not there is
-// ErrNotFound, after all others have been deleted.
+// backup is ever listed as one; Maintain frees their space. If a key is not there, all others
+// are deleted and the error is ErrNotFound.
 func (r *Repository) Delete(ctx context.Context, keys ...string) error {
-	var missing []string
-	for _, key := range keys {
-		n, err := r.delete(ctx, key)
+	doing := "deleting " + strings.Join(keys, ", ")
+	found := map[string]bool{}
+	for _, types := range [][]string{{typeBackup}, {typeVerified, typeNode, snapshot.ManifestType}} {
+		err := r.write(ctx, "delete", func(ctx context.Context, w repo.RepositoryWriter) error {
+			for _, key := range keys {
+				n, err := remove(ctx, w, key, types)
+				if err != nil {
+					return err
+				}
+				found[key] = found[key] || n > 0
+			}
+			return nil
+		})
 		if err != nil {
-			return r.fail("deleting backup "+key, err)
-		}
-		if n == 0 {
-			missing = append(missing, key)
+			return r.fail(doing, err)
 		}
 	}
+	missing := slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return found[key] })
 	if len(missing) > 0 {
-		return r.fail("deleting backups", fmt.Errorf("%w: %s", ErrNotFound, strings.Join(missing, ", ")))
+		return r.fail(doing, fmt.Errorf("%w: %s", ErrNotFound, strings.Join(missing, ", ")))
 	}
 	return nil
 }
 
-func (r *Repository) delete(ctx context.Context, key string) (int, error) {
-	total := 0
-	for _, labels := range []map[string]string{
-		{manifest.TypeLabelKey: typeBackup, labelKey: key},
-		{manifest.TypeLabelKey: typeVerified, labelKey: key},
-		{manifest.TypeLabelKey: typeNode, labelKey: key},
-		{manifest.TypeLabelKey: snapshot.ManifestType, tagBackup: key},
-	} {
-		err := r.write(ctx, "delete", func(ctx context.Context, w repo.RepositoryWriter) error {
-			found, err := w.FindManifests(ctx, labels)
-			if err != nil {
-				return damage(err)
-			}
-			for _, e := range found {
-				if err := w.DeleteManifest(ctx, e.ID); err != nil && !errors.Is(err, manifest.ErrNotFound) {
-					return err
-				}
-			}
-			total += len(found)
-			return nil
-		})
-		if err != nil {
-			return total, err
+// remove deletes a key's manifests of some types and returns how many there were.
+func remove(ctx context.Context, w repo.RepositoryWriter, key string, types []string) (n int, err error) {
+	for _, typ := range types {
+		label := labelKey
+		if typ == snapshot.ManifestType {
+			label = tagBackup
 		}
+		found, err := w.FindManifests(ctx, map[string]string{manifest.TypeLabelKey: typ, label: key})
+		if err != nil {
+			return n, damage(err)
+		}
+		for _, e := range found {
+			if err := w.DeleteManifest(ctx, e.ID); err != nil && !errors.Is(err, manifest.ErrNotFound) {
+				return n, err
+			}
+		}
+		n += len(found)
 	}
-	return total, nil
+	return n, nil
 }

@@ -4,12 +4,15 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/kopia/kopia/repo/blob"
+
+	"pivt.io/pivt/pkg/backup"
 )
 
 // calendar is a clock that is set, and a storage whose blobs are as old as that clock says.
@@ -126,3 +129,67 @@ func TestMaintain(t *testing.T) {
 }
 
 func (r *Repository) maintainForTest() error { return r.Maintain(context.Background()) }
+
+// TestManyBackups has backups made every day and never any maintenance.
+func TestManyBackups(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 3, 1, 2, 0, 0, 0, time.UTC)
+	c := &calendar{mu: &sync.Mutex{}, now: &now, puts: map[blob.ID]time.Time{}}
+	p := newPlace(t)
+	p.options.now = c.time
+	p.options.wrap = func(st blob.Storage) blob.Storage { c.Storage = st; return c }
+	const days, sessions = 10, 25
+	for range days {
+		r, err := Open(t.Context(), p.target, p.options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		key := now.Format("20060102-150405")
+		for i := range sessions {
+			if err := r.PutNode(t.Context(), key, backup.Node{Name: fmt.Sprint("peer", i)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := r.Seal(t.Context(), backup.Manifest{APIVersion: backup.Version, Key: key, Namespace: "fabric", Started: now}); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(24 * time.Hour)
+	}
+	if n := len(blobs(t, p.disk())["x"]); n > 6*sessions {
+		t.Errorf("%d index blobs after %d days with %d sessions: every Open reads them all", n, days, sessions)
+	} else {
+		t.Logf("%d index blobs", n)
+	}
+	r := p.open(t)
+	if list, err := r.List(t.Context()); err != nil || len(list) != days {
+		t.Errorf("List = %d backups, %v, want %d", len(list), err, days)
+	}
+}
+
+// TestMaintainedElsewhere leaves the repository to who is at it already.
+func TestMaintainedElsewhere(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	r := p.open(t)
+	claim := filepath.Join(p.disk(), string(claimMaintain)+"X.f")
+	write(t, claim, "")
+	schedule := filepath.Join(p.disk(), "kopia.maintenance.f")
+	for _, tc := range []struct {
+		age  time.Duration
+		runs bool
+	}{{0, false}, {2 * maintainTime, true}} {
+		at := time.Now().Add(-tc.age)
+		if err := os.Chtimes(claim, at, at); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Maintain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(schedule); (err == nil) != tc.runs {
+			t.Errorf("beside a claim that is %s old: maintained = %t, want %t", tc.age, err == nil, tc.runs)
+		}
+	}
+}

@@ -165,6 +165,10 @@ func (r *Repository) commit(ctx context.Context, w repo.RepositoryWriter) error 
 	if err := w.Flush(ctx); err != nil {
 		return err
 	}
+	return r.sync()
+}
+
+func (r *Repository) sync() error {
 	if r.disk == "" {
 		return nil
 	}

@@ -88,7 +88,18 @@ func (r *Repository) nodes(ctx context.Context, labels map[string]string) (map[s
 // Seal makes a backup of what has been saved under the manifest's key: from now on it is
 // listed as one. Sealing again replaces the manifest.
 func (r *Repository) Seal(ctx context.Context, m backup.Manifest) error {
-	return r.fail("sealing backup "+m.Key, r.write(ctx, "seal", func(ctx context.Context, w repo.RepositoryWriter) error {
+	if err := r.seal(ctx, m); err != nil {
+		return r.fail("sealing backup "+m.Key, err)
+	}
+	if err := r.tidy(ctx); err != nil && ctx.Err() == nil {
+		// The backup is as good as it would be; the next one tries again.
+		r.st.report("indexes could not be merged: " + r.st.clean(err))
+	}
+	return nil
+}
+
+func (r *Repository) seal(ctx context.Context, m backup.Manifest) error {
+	return r.write(ctx, "seal", func(ctx context.Context, w repo.RepositoryWriter) error {
 		for _, n := range m.Nodes {
 			for _, v := range n.Volumes {
 				if _, err := snapshot.LoadSnapshot(ctx, w, manifest.ID(v.Snapshot)); errors.Is(err, snapshot.ErrSnapshotNotFound) {
@@ -119,7 +130,7 @@ func (r *Repository) Seal(ctx context.Context, m backup.Manifest) error {
 		return replace(ctx, w, labels, sealed{Snapshot: id, Summary: backup.Summary{
 			Key: m.Key, Started: m.Started, Finished: m.Finished, Nodes: len(m.Nodes), Bytes: m.Bytes(), Uploaded: m.Uploaded(), Complete: true,
 		}})
-	}))
+	})
 }
 
 // putFile stores a backup's manifest as a snapshot of one file.
