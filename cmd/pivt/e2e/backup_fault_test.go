@@ -333,7 +333,9 @@ func run1(name string, args ...string) error {
 
 func (v *vault) orderersMissing() {
 	v.pivt("--set", "backup.parts.orderers=false", "--set", "backup.verify.enabled=false", "backup", "create", "--key", "peers-only").ok()
-	v.untouched(func() { v.says(v.pivt("restore", "peers-only", "--yes"), 3, "no copy of hlf-orderer", "not been verified", "missing-parts") })
+	v.untouched(func() {
+		v.says(v.pivt("restore", "peers-only", "--yes"), 3, "no copy of hlf-orderer", "not been verified", "missing-parts")
+	})
 }
 
 // newerData refuses to throw away what was written since, unless told.
