@@ -94,7 +94,7 @@ func kindOf(err error) error {
 	case errors.As(err, new(x509.UnknownAuthorityError)), errors.As(err, new(x509.HostnameError)),
 		errors.As(err, new(x509.CertificateInvalidError)), contains(err, "certificate matching SHA256 fingerprint"):
 		return ErrCredentials
-	case contains(err, "unable to authenticate", "knownhosts:", "oauth2:", "AuthenticationFailed", "NoAuthProvider"):
+	case contains(err, "unable to authenticate", "knownhosts:", "invalid_grant", "invalid_client"):
 		return ErrCredentials
 	case contains(err, "bucket doesn't exist", "NoSuchBucket", "ContainerNotFound"):
 		return ErrNoBucket

@@ -1,13 +1,10 @@
 package repository
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -250,86 +247,11 @@ func TestCreateAfterDeadCreator(t *testing.T) {
 	}
 }
 
-func TestUnreadableSource(t *testing.T) {
+func TestMissingSource(t *testing.T) {
 	t.Parallel()
-	if os.Geteuid() == 0 {
-		t.Skip("root reads everything")
-	}
 	r := newPlace(t).open(t)
-	dir := sample(t)
-	if err := os.Chmod(filepath.Join(dir, "production/transientStore/CURRENT"), 0); err != nil {
-		t.Fatal(err)
+	_, err := r.Save(t.Context(), source("k", "peer0"), filepath.Join(t.TempDir(), "none"), SaveOptions{})
+	if !errors.Is(err, os.ErrNotExist) || errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "none") {
+		t.Errorf("Save = %v, want the directory that is not there", err)
 	}
-	_, err := r.Save(t.Context(), source("k", "peer0"), dir, SaveOptions{})
-	if !errors.Is(err, os.ErrPermission) || !strings.Contains(err.Error(), "transientStore/CURRENT") {
-		t.Errorf("Save = %v, want the name of the file", err)
-	}
-}
-
-// TestScrub has a server repeat the credentials it was sent.
-func TestScrub(t *testing.T) {
-	t.Parallel()
-	const secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.WriteHeader(http.StatusForbidden)
-		_, _ = io.WriteString(w, `<Error><Code>SignatureDoesNotMatch</Code><Message>not with `+secret+` nor `+url.QueryEscape(secret)+`</Message></Error>`)
-	}))
-	t.Cleanup(server.Close)
-	p := newPlace(t)
-	p.target = backup.Target{Type: backup.S3, S3: backup.S3Target{Endpoint: strings.TrimPrefix(server.URL, "http://"), Bucket: "backups", Region: "us-east-1", HTTP: true}}
-	p.secret(t, backup.CredentialAccessKeyID, "AKIAIOSFODNN7EXAMPLE")
-	p.secret(t, backup.CredentialSecretAccessKey, secret)
-	_, err := Open(t.Context(), p.target, p.options)
-	if !errors.Is(err, ErrCredentials) {
-		t.Fatalf("Open = %v, want ErrCredentials", err)
-	}
-	if !strings.Contains(err.Error(), "***") || strings.Contains(err.Error(), "K7MDENG") {
-		t.Errorf("Open = %v, want the secret blanked out", err)
-	}
-}
-
-func TestReadAhead(t *testing.T) {
-	t.Parallel()
-	text := []byte(noise(7, 5<<20+123))
-	var asked atomic.Int32
-	a := readAhead(&memory{data: text, asked: &asked})
-	var want bytes.Buffer
-	var out buffer
-	for at := int64(0); at < int64(len(text)); {
-		n := min(int64(len(text))-at, 300_001)
-		if err := a.GetBlob(t.Context(), "p1", at, n, &out); err != nil {
-			t.Fatal(err)
-		}
-		want.Write(out.Bytes())
-		at += n
-	}
-	if !bytes.Equal(want.Bytes(), text) {
-		t.Error("reading ahead changed the blob")
-	}
-	if asked.Load() != 3 {
-		t.Errorf("the storage was asked %d times for what are three segments", asked.Load())
-	}
-	if err := a.GetBlob(t.Context(), "p1", int64(len(text))-10, 20, &out); !errors.Is(err, blob.ErrInvalidRange) {
-		t.Errorf("reading beyond the end = %v, want ErrInvalidRange", err)
-	}
-}
-
-// memory is a storage of one blob.
-type memory struct {
-	blob.Storage
-	data  []byte
-	asked *atomic.Int32
-}
-
-func (m *memory) GetBlob(_ context.Context, _ blob.ID, offset, length int64, out blob.OutputBuffer) error {
-	m.asked.Add(1)
-	out.Reset()
-	part := m.data[offset:min(offset+length, int64(len(m.data)))]
-	if _, err := out.Write(part); err != nil {
-		return err
-	}
-	if int64(len(part)) != length {
-		return fmt.Errorf("%w: invalid length", blob.ErrInvalidRange)
-	}
-	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/maintenance"
 	"github.com/kopia/kopia/snapshot/snapshotmaintenance"
+
+	"pivt.io/pivt/pkg/exit"
 )
 
 // Maintain frees what no snapshot refers to, and rewrites indexes and half-empty packs. It is
@@ -40,8 +42,11 @@ func (r *Repository) maintainAlone(ctx context.Context) error {
 			// Forced: kopia would have only one user do it, and every one of our pods is that.
 			return snapshotmaintenance.Run(ctx, w, maintenance.ModeFull, true, maintenance.SafetyFull)
 		})
+	if err != nil && contains(err, "clock skew") {
+		return exit.WithHint(err, "set this node's clock, or the storage's: what may be deleted is a matter of age")
+	}
 	if err != nil {
-		return damage(err)
+		return err
 	}
 	return r.sync()
 }

@@ -2,10 +2,12 @@ package repository
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"github.com/kopia/kopia/repo/blob"
 
 	"pivt.io/pivt/pkg/backup"
+	"pivt.io/pivt/pkg/exit"
 )
 
 // calendar is a clock that is set, and a storage whose blobs are as old as that clock says.
@@ -191,5 +194,15 @@ func TestMaintainedElsewhere(t *testing.T) {
 		if _, err := os.Stat(schedule); (err == nil) != tc.runs {
 			t.Errorf("beside a claim that is %s old: maintained = %t, want %t", tc.age, err == nil, tc.runs)
 		}
+	}
+}
+
+func TestMaintainClock(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	p.options.now = func() time.Time { return time.Now().Add(time.Hour) }
+	err := p.open(t).Maintain(t.Context())
+	if err == nil || errors.Is(err, ErrDamaged) || !strings.Contains(exit.HintOf(err), "clock") {
+		t.Errorf("Maintain with a clock that is wrong = %v, want a hint about clocks", err)
 	}
 }
