@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -155,7 +156,17 @@ func printManifest(w io.Writer, m shown) error {
 		return err
 	}
 	fmt.Fprintln(w)
-	return table(w, []string{"NODE", "CHANNEL", "BLOCKS", "LAST-HASH"}, channels)
+	if err := table(w, []string{"NODE", "CHANNEL", "BLOCKS", "LAST-HASH"}, channels); err != nil {
+		return err
+	}
+	resumes := m.Resumes()
+	if len(resumes) > 0 {
+		fmt.Fprintln(w)
+	}
+	for _, channel := range slices.Sorted(maps.Keys(resumes)) {
+		fmt.Fprintf(w, "a restore of all nodes takes channel %s back to %d blocks\n", channel, resumes[channel])
+	}
+	return nil
 }
 
 // holds lists the parts of a backup beside the nodes, in words.
