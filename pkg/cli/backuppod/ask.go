@@ -23,7 +23,7 @@ func newList(p Process) *cobra.Command {
 		Example: "  pivt-backup list",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return p.withRepository(c.Context(), false, func(ctx context.Context, _ backup.Settings, r *repository.Repository) error {
+			return p.withRepository(c.Context(), toRead, func(ctx context.Context, _ backup.Settings, r *repository.Repository) error {
 				list, err := r.List(ctx)
 				if err != nil {
 					return err
@@ -44,7 +44,7 @@ func newShow(p Process) *cobra.Command {
 		Example: "  pivt-backup show 20261121-031500",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return p.withRepository(c.Context(), false, func(ctx context.Context, _ backup.Settings, r *repository.Repository) error {
+			return p.withRepository(c.Context(), toRead, func(ctx context.Context, _ backup.Settings, r *repository.Repository) error {
 				m, verified, err := manifest(ctx, r, args[0])
 				if err != nil {
 					return err
@@ -62,7 +62,7 @@ func newDelete(p Process) *cobra.Command {
 		Example: "  pivt-backup delete 20261121-031500",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return p.withRepository(c.Context(), false, func(ctx context.Context, _ backup.Settings, r *repository.Repository) error {
+			return p.withRepository(c.Context(), toWrite, func(ctx context.Context, _ backup.Settings, r *repository.Repository) error {
 				if err := r.Delete(ctx, args...); err != nil {
 					return err
 				}

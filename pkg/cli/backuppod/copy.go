@@ -40,7 +40,7 @@ func newSave(p Process) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return p.withRepository(c.Context(), false, func(ctx context.Context, s backup.Settings, r *repository.Repository) error {
+		return p.withRepository(c.Context(), toWrite, func(ctx context.Context, s backup.Settings, r *repository.Repository) error {
 			n, err := volume.Save(ctx, r, volume.SaveTask{
 				Key: f.key, Namespace: p.Env("PIVT_NAMESPACE"), Dir: p.path(backup.VolumesDir), Volumes: volumes, Parts: s.Parts, Now: time.Now,
 				Node: node, Progress: p.progress(),
@@ -75,7 +75,7 @@ func newRestore(p Process) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return p.withRepository(c.Context(), false, func(ctx context.Context, _ backup.Settings, r *repository.Repository) error {
+		return p.withRepository(c.Context(), toRead, func(ctx context.Context, _ backup.Settings, r *repository.Repository) error {
 			m, err := r.Manifest(ctx, f.key)
 			if err != nil {
 				return err
@@ -150,16 +150,16 @@ func (p Process) copied(name string) (backup.Node, []string, error) {
 }
 
 // withRepository opens the repository for one use of it.
-func (p Process) withRepository(ctx context.Context, create bool, use func(context.Context, backup.Settings, *repository.Repository) error) error {
+func (p Process) withRepository(ctx context.Context, u use, do func(context.Context, backup.Settings, *repository.Repository) error) error {
 	s, err := p.settings()
 	if err != nil {
 		return err
 	}
-	r, err := p.open(ctx, s, create)
+	r, err := p.open(ctx, s, u)
 	if err != nil {
 		return err
 	}
-	err = use(ctx, s, r)
+	err = do(ctx, s, r)
 	// Also after a failure or a signal, because it removes what holds credentials.
 	if closed := r.Close(context.WithoutCancel(ctx)); err == nil {
 		err = closed

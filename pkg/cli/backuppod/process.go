@@ -105,12 +105,21 @@ func (p Process) settings() (backup.Settings, error) {
 	return s, nil
 }
 
+// use is what the repository is opened for.
+type use int
+
+const (
+	toRead use = iota
+	toWrite
+	toCreate // if there is none
+)
+
 // open opens the repository of the settings.
-func (p Process) open(ctx context.Context, s backup.Settings, create bool) (*repository.Repository, error) {
+func (p Process) open(ctx context.Context, s backup.Settings, u use) (*repository.Repository, error) {
 	log := p.log()
 	return repository.Open(ctx, s.Target, repository.Options{
 		Credentials: p.path(backup.CredentialsDir), Dir: p.path(backup.RepositoryDir), Cache: p.path(backup.CacheDir),
-		Create: create, Report: func(text string) { log.Info("repository", "said", text) },
+		Create: u == toCreate, ReadOnly: u == toRead, Report: func(text string) { log.Info("repository", "said", text) },
 	})
 }
 

@@ -33,7 +33,7 @@ func (t *task) seal(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = t.p.withRepository(ctx, false, func(ctx context.Context, _ backup.Settings, r *repository.Repository) error {
+	err = t.p.withRepository(ctx, toWrite, func(ctx context.Context, _ backup.Settings, r *repository.Repository) error {
 		if m.Nodes, err = r.Nodes(ctx, t.key); err != nil {
 			return err
 		}
@@ -49,7 +49,14 @@ func (t *task) seal(ctx context.Context) error {
 		if err := m.Check(n); err != nil {
 			return err
 		}
-		return r.Seal(ctx, m)
+		if err := r.Seal(ctx, m); err != nil {
+			return err
+		}
+		// Frees what deleted backups have left, of which nobody else thinks where nothing is ever pruned.
+		if err := r.Maintain(ctx); err != nil {
+			t.log.Warn("maintenance failed", "error", err.Error())
+		}
+		return nil
 	})
 	if err != nil {
 		return err
@@ -105,7 +112,7 @@ func (t *task) optional(name string) ([]byte, error) {
 // verify proves a backup by restoring it where nobody sees it.
 func (t *task) verify(ctx context.Context) error {
 	var m *backup.Manifest
-	err := t.p.withRepository(ctx, false, func(ctx context.Context, _ backup.Settings, r *repository.Repository) error {
+	err := t.p.withRepository(ctx, toWrite, func(ctx context.Context, _ backup.Settings, r *repository.Repository) error {
 		var err error
 		if m, err = r.Manifest(ctx, t.key); err != nil {
 			return err
@@ -211,7 +218,7 @@ func (t *task) restore(ctx context.Context) error {
 }
 
 func (t *task) saved(ctx context.Context) (m *backup.Manifest, verified *time.Time, err error) {
-	err = t.p.withRepository(ctx, false, func(ctx context.Context, _ backup.Settings, r *repository.Repository) error {
+	err = t.p.withRepository(ctx, toRead, func(ctx context.Context, _ backup.Settings, r *repository.Repository) error {
 		m, verified, err = manifest(ctx, r, t.key)
 		return err
 	})

@@ -102,7 +102,7 @@ func (p Process) task(verb string, f stepFlags) (*task, error) {
 // begin makes the repository if there is none, before anything is stopped: wrong credentials and
 // a key that is taken show here.
 func (t *task) begin(ctx context.Context) error {
-	return t.p.withRepository(ctx, true, func(ctx context.Context, _ backup.Settings, r *repository.Repository) error {
+	return t.p.withRepository(ctx, toCreate, func(ctx context.Context, _ backup.Settings, r *repository.Repository) error {
 		_, err := r.Manifest(ctx, t.key)
 		switch {
 		case err == nil:
@@ -154,7 +154,7 @@ func (t *task) keep(ctx context.Context, do func(*keeper.Keeper, map[string]bool
 		return err
 	}
 	defer closer()
-	return t.p.withRepository(ctx, false, func(ctx context.Context, _ backup.Settings, r *repository.Repository) error {
+	return t.p.withRepository(ctx, toWrite, func(ctx context.Context, _ backup.Settings, r *repository.Repository) error {
 		nodes, err := r.Nodes(ctx, t.key)
 		if err != nil {
 			return err
@@ -170,7 +170,7 @@ func (t *task) keep(ctx context.Context, do func(*keeper.Keeper, map[string]bool
 
 // prune removes what no rule keeps.
 func (t *task) prune(ctx context.Context) error {
-	return t.p.withRepository(ctx, false, func(ctx context.Context, s backup.Settings, r *repository.Repository) error {
+	return t.p.withRepository(ctx, toWrite, func(ctx context.Context, s backup.Settings, r *repository.Repository) error {
 		list, err := r.List(ctx)
 		if err != nil {
 			return err
