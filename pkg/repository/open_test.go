@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -153,5 +154,27 @@ func TestScrub(t *testing.T) {
 	}
 	if !strings.Contains(err.Error(), "***") || strings.Contains(err.Error(), "K7MDENG") {
 		t.Errorf("Open = %v, want the secret blanked out", err)
+	}
+}
+
+// TestSilentServer: a server that accepts connections and says nothing, as an address does whose
+// pod has gone, is away like one that refuses.
+func TestSilentServer(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	dir := t.TempDir()
+	for name, text := range map[string]string{"password": "p", "accessKeyId": "a", "secretAccessKey": "s"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	target := backup.Target{Type: backup.S3, S3: backup.S3Target{Endpoint: l.Addr().String(), Bucket: "backups", Region: "us-east-1", HTTP: true}}
+	_, err = Open(t.Context(), target, Options{Credentials: dir, Cache: t.TempDir(), Patience: 300 * time.Millisecond, attempt: 100 * time.Millisecond})
+	if !errors.Is(err, ErrUnreachable) || !exit.IsTransient(err) {
+		t.Errorf("got %v, want %v and another try", err, ErrUnreachable)
 	}
 }

@@ -33,6 +33,8 @@ type Options struct {
 	wrap  func(blob.Storage) blob.Storage
 	now   func() time.Time
 	flush time.Duration // see flushEvery
+	// attempt is how long one request without data may take.
+	attempt time.Duration
 }
 
 // Repository is an open repository. Its methods may be called at the same time, by several
@@ -83,6 +85,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.now == nil {
 		o.now = time.Now
+	}
+	if o.attempt == 0 {
+		o.attempt = attemptTime
 	}
 	if o.flush == 0 {
 		o.flush = flushEvery

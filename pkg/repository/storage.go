@@ -31,6 +31,7 @@ type storage struct {
 	blob.Storage
 	scrub    func(string) string
 	patience time.Duration
+	attempt  time.Duration
 	report   func(string)
 	empty    bool // a directory that is not there is an empty one
 
@@ -39,7 +40,7 @@ type storage struct {
 }
 
 func newStorage(st blob.Storage, scrub func(string) string, o Options) *storage {
-	return &storage{Storage: st, scrub: scrub, patience: o.Patience, report: o.Report}
+	return &storage{Storage: st, scrub: scrub, patience: o.Patience, attempt: o.attempt, report: o.Report}
 }
 
 // bare takes off the wrapper by which kopia's storages try everything ten times, what cannot
@@ -59,14 +60,19 @@ func bare(st blob.Storage) blob.Storage {
 
 // try calls f until it succeeds, fails for good, or patience is over.
 func (s *storage) try(ctx context.Context, size int64, f func(context.Context) error) error {
-	limit := attemptTime + time.Duration(size/attemptSpeed)*time.Second
+	limit := s.attempt + time.Duration(size/attemptSpeed)*time.Second
 	pause := 200 * time.Millisecond
 	var since time.Time
 	for {
 		began := time.Now()
 		attempt, cancel := context.WithTimeout(ctx, limit)
 		err := f(attempt)
+		late := attempt.Err() != nil && ctx.Err() == nil
 		cancel()
+		if late && errors.Is(err, context.Canceled) {
+			// Of the attempt, by whoever watched its time, and not of the caller.
+			err = fmt.Errorf("no answer for %s: %w", limit, context.DeadlineExceeded)
+		}
 		if err == nil {
 			s.up()
 			return nil
