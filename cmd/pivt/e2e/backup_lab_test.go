@@ -250,7 +250,7 @@ func (v *vault) gatewayOf(node *network.Node) *gateway {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(v.only(filepath.Join(dir, "tlsca")))
 	conn, err := grpc.NewClient("passthrough:///"+node.Name(),
-		grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: roots, ServerName: node.Name()})),
+		grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: roots, ServerName: node.Name()})), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(100<<20)),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return v.kube.Forward(ctx, node.Pod(), 7051) }))
 	v.must(err)
 	gw, err := client.Connect(id, client.WithSign(sign), client.WithHash(hash.SHA256), client.WithClientConnection(conn),
