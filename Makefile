@@ -43,8 +43,9 @@ e2e: build ## Tests on real nodes and on the dev cluster, which must be up
 	go test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -parallel 2 -v -run '^($(COMPILING))$$' ./cmd/pivt/e2e; \
 	go test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -parallel 2 -v -run '^($(STOPPING))$$' ./cmd/pivt/e2e
 
-bench: ## Time and size of rendering, as in the README
-	go test -run '^$$' -bench . -benchmem ./pkg/chart
+bench: ## Time and size of rendering, of block checks and of saving, as in the README
+	go test -run '^$$' -bench . -benchmem ./pkg/chart ./pkg/ledger
+	go test -run '^$$' -bench . -benchtime 3x ./pkg/repository
 
 bench-cluster: build ## Launches, transfers and the launcher's memory, on the dev cluster, which must be up
 	@eval "$$($(DEVCLUSTER) env)"; export PIVT_E2E_BIN=$(CURDIR)/build/pivt; \
