@@ -54,8 +54,18 @@ func (d *Deployment) Install(ctx context.Context) ([]Change, error) {
 	if err != nil {
 		return changes, err
 	}
-	material, made, err := d.keys(ctx)
-	changes = append(changes, made...)
+	launched, err := d.launch(ctx)
+	changes = append(changes, launched...)
+	if err != nil {
+		return changes, err
+	}
+	flows, err := d.populate(ctx)
+	return append(changes, flows...), err
+}
+
+// launch makes keys, Secrets and the nodes' objects. It does not wait for the nodes.
+func (d *Deployment) launch(ctx context.Context) ([]Change, error) {
+	material, changes, err := d.keys(ctx)
 	if err != nil {
 		return changes, err
 	}
@@ -65,12 +75,7 @@ func (d *Deployment) Install(ctx context.Context) ([]Change, error) {
 		return changes, err
 	}
 	released, err := d.release(ctx)
-	changes = append(changes, released...)
-	if err != nil {
-		return changes, err
-	}
-	flows, err := d.populate(ctx)
-	return append(changes, flows...), err
+	return append(changes, released...), err
 }
 
 // prepare asks for a workflow controller's API, before anything is made, and makes sure of the

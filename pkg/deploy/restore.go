@@ -35,18 +35,8 @@ func (d *Deployment) InstallNodes(ctx context.Context) ([]Change, error) {
 	if err != nil {
 		return changes, err
 	}
-	material, made, err := d.keys(ctx)
-	changes = append(changes, made...)
-	if err != nil {
-		return changes, err
-	}
-	applied, err := d.secrets(ctx, material)
-	changes = append(changes, applied...)
-	if err != nil {
-		return changes, err
-	}
-	released, err := d.release(ctx)
-	changes = append(changes, released...)
+	launched, err := d.launch(ctx)
+	changes = append(changes, launched...)
 	if err != nil {
 		return changes, err
 	}
