@@ -206,7 +206,7 @@ func TestBackupOfPods(t *testing.T) {
 		}
 	}
 	p.settings.Keep = backup.Keep{Last: 1}
-	p.must("step", "prune", "--key=p", "--action=prune")
+	p.must("step", "prune", "--key=k3", "--action=create")
 	var list []backup.Summary
 	p.answer(&list, "list")
 	var keys []string

@@ -175,9 +175,9 @@ func (t *task) prune(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		// The one that was just made is not up for removal, whatever the rules say.
-		list = slices.DeleteFunc(list, func(s backup.Summary) bool { return t.f.action == "create" && s.Key == t.key })
 		_, drop := s.Keep.Split(list)
+		// The one that was just made stays, whatever the rules say.
+		drop = slices.DeleteFunc(drop, func(s backup.Summary) bool { return t.f.action == "create" && s.Key == t.key })
 		keys := make([]string, len(drop))
 		for i, s := range drop {
 			keys[i] = s.Key
