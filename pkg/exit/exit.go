@@ -98,6 +98,18 @@ func CodeOf(err error) Code {
 	return code
 }
 
+// maxTermination is what Kubernetes keeps of a termination message, in bytes.
+const maxTermination = 4096
+
+// Termination is err as a container's termination message: its text, and its hint in a line of its own.
+func Termination(err error) string {
+	text := err.Error()
+	if hint := HintOf(err); hint != "" {
+		text += "\nHint: " + hint
+	}
+	return text[:min(len(text), maxTermination)]
+}
+
 // HintOf returns the innermost hint of err, or "".
 func HintOf(err error) string {
 	hint := ""

@@ -66,23 +66,13 @@ func Main(ctx context.Context, p Process) exit.Code {
 	return exit.CodeOf(err)
 }
 
-// maxTermination is what Kubernetes keeps of a termination message, in bytes.
-const maxTermination = 4096
-
 // terminate leaves the reason where Argo and kubectl show it. A failure to write is dropped: it
 // must not hide the error itself.
 func (p Process) terminate(err error) {
 	if p.Termination == "" {
 		return
 	}
-	text := err.Error()
-	if hint := exit.HintOf(err); hint != "" {
-		text += "\nHint: " + hint
-	}
-	if len(text) > maxTermination {
-		text = text[:maxTermination]
-	}
-	_ = os.WriteFile(p.Termination, []byte(text), 0o600)
+	_ = os.WriteFile(p.Termination, []byte(exit.Termination(err)), 0o600)
 }
 
 func (p Process) log() *slog.Logger { return slog.New(slog.NewJSONHandler(p.Stderr, nil)) }

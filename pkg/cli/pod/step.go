@@ -11,9 +11,6 @@ import (
 	"pivt.io/pivt/pkg/step"
 )
 
-// maxTermination is what Kubernetes keeps of a termination message, in bytes.
-const maxTermination = 4096
-
 func newStep(p Process) *cobra.Command {
 	var params step.Params
 	c := &cobra.Command{
@@ -57,12 +54,5 @@ func writeTermination(file string, err error) {
 	if file == "" {
 		return
 	}
-	text := err.Error()
-	if hint := exit.HintOf(err); hint != "" {
-		text += "\nHint: " + hint
-	}
-	if len(text) > maxTermination {
-		text = text[:maxTermination]
-	}
-	_ = os.WriteFile(file, []byte(text), 0o600)
+	_ = os.WriteFile(file, []byte(exit.Termination(err)), 0o600)
 }
