@@ -69,7 +69,7 @@ func (k *Keeper) halt(ctx context.Context, g *grip, key string) error {
 		if pod == nil {
 			continue
 		}
-		if err := k.remove(ctx, pod); err != nil {
+		if err := k.remove(ctx, pod, k.times.stop); err != nil {
 			return err
 		}
 	}

@@ -46,17 +46,7 @@ func (k *Keeper) relearn(ctx context.Context, grips []*grip, quorum bool) error 
 			continue
 		}
 		k.Log.Info("restarting, because it remembers what the restored orderer has forgotten", t.Kind, t.Name)
-		if err := k.drop(ctx, pod.Name, pod.UID); err != nil {
-			return err
-		}
-		err = k.await(ctx, k.times.stop+seconds(pod.Spec.TerminationGracePeriodSeconds), k.Log.With(t.Kind, t.Name), func(ctx context.Context) (string, error) {
-			now, err := k.pod(ctx, pod.Name)
-			if err == nil && now != nil && now.UID == pod.UID {
-				return "its old pod is ending", nil
-			}
-			return "", err
-		})
-		if err != nil {
+		if err := k.remove(ctx, pod, k.times.stop+seconds(pod.Spec.TerminationGracePeriodSeconds)); err != nil {
 			return fmt.Errorf("restarting %s: %w", t.Name, err)
 		}
 		if err := k.serving(ctx, t, floor, k.times.ready); err != nil {

@@ -61,7 +61,7 @@ func (k *Keeper) make(ctx context.Context, want *corev1.Pod, log *slog.Logger) (
 			log.Info("taking over a pod that an earlier run made", "pod", old.Name, "phase", old.Status.Phase)
 			return old, nil
 		}
-		if err := k.remove(ctx, old); err != nil {
+		if err := k.remove(ctx, old, k.times.stop); err != nil {
 			return nil, err
 		}
 	}
@@ -88,11 +88,11 @@ func sameWork(old, want *corev1.Pod) bool {
 }
 
 // remove deletes a pod and waits until it is gone.
-func (k *Keeper) remove(ctx context.Context, pod *corev1.Pod) error {
+func (k *Keeper) remove(ctx context.Context, pod *corev1.Pod, limit time.Duration) error {
 	if err := k.drop(ctx, pod.Name, pod.UID); err != nil {
 		return err
 	}
-	return k.await(ctx, k.times.stop, k.Log, func(ctx context.Context) (string, error) {
+	return k.await(ctx, limit, k.Log, func(ctx context.Context) (string, error) {
 		now, err := k.pod(ctx, pod.Name)
 		if err != nil || now == nil || now.UID != pod.UID {
 			return "", err
@@ -257,19 +257,24 @@ func said(message string) (text, hint string) {
 // tail reads the end of a pod's log.
 func (k *Keeper) tail(ctx context.Context, pod string, lines int64) (string, error) {
 	var text []byte
-	err := k.call(ctx, func(ctx context.Context) error {
-		r, err := k.Kube.CoreV1().Pods(k.Namespace).GetLogs(pod, &corev1.PodLogOptions{Container: Container, TailLines: &lines}).Stream(ctx)
-		if err != nil {
-			return err
-		}
-		defer r.Close()
-		text, err = io.ReadAll(io.LimitReader(r, maxAnswer))
+	err := k.call(ctx, func(ctx context.Context) (err error) {
+		text, err = k.lines(ctx, pod, lines, maxAnswer)
 		return err
 	})
 	if err != nil {
 		return "", fmt.Errorf("reading the log of pod/%s: %w", pod, err)
 	}
 	return string(text), nil
+}
+
+// lines are the last ones of a pod's log, no more than limit bytes of them.
+func (k *Keeper) lines(ctx context.Context, pod string, n, limit int64) ([]byte, error) {
+	r, err := k.Kube.CoreV1().Pods(k.Namespace).GetLogs(pod, &corev1.PodLogOptions{Container: Container, TailLines: &n}).Stream(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return io.ReadAll(io.LimitReader(r, limit))
 }
 
 // answerLines is where an answer is looked for: it is the last line, unless a library says goodbye.
@@ -309,13 +314,7 @@ func (k *Keeper) relay(ctx context.Context, pod *corev1.Pod, told *progress, log
 	told.at = time.Now()
 	once, cancel := context.WithTimeout(ctx, k.times.call)
 	defer cancel()
-	lines := int64(10)
-	r, err := k.Kube.CoreV1().Pods(k.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{Container: Container, TailLines: &lines}).Stream(once)
-	if err != nil {
-		return
-	}
-	defer r.Close()
-	text, err := io.ReadAll(io.LimitReader(r, 1<<20))
+	text, err := k.lines(once, pod.Name, 10, 1<<20)
 	if err != nil {
 		return
 	}
