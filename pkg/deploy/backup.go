@@ -151,17 +151,7 @@ func (d *Deployment) RunBackup(ctx context.Context, r BackupRun) (BackupOutcome,
 	}
 	step.Update(submitted(run))
 	nodes := d.followCopies(ctx, out.Key, r.Action == BackupRestore)
-	outcome, err := workflow.Watch(ctx, d.Kube, run, func(e workflow.Event) {
-		if e.Task == nil || e.Task.Phase != workflow.Skipped {
-			step.Update(e.String())
-		}
-	})
-	switch {
-	case err == nil:
-		err = refused(outcome, workflow.Explain(outcome))
-	case d.StopWorkflows && exit.CodeOf(err) == exit.Interrupted:
-		err = d.stop(ctx, run, step)
-	}
+	outcome, err := d.watch(ctx, run, step, func(o workflow.Outcome) error { return refused(o, workflow.Explain(o)) })
 	nodes.stop(err)
 	out.Sealed, out.Verified = succeeded(outcome, taskSeal), succeeded(outcome, taskVerify)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -83,7 +84,7 @@ func (c *copies) stop(err error) {
 	c.wg.Wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, name := range sorted(c.nodes) {
+	for _, name := range slices.Sorted(maps.Keys(c.nodes)) {
 		n := c.nodes[name]
 		if n.step == nil || n.ended {
 			continue
@@ -128,7 +129,7 @@ func (c *copies) show(name, note string) {
 func (c *copies) sawSets(objects map[string]metav1.Object) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, name := range sorted(objects) {
+	for _, name := range slices.Sorted(maps.Keys(objects)) {
 		set, ok := objects[name].(*appsv1.StatefulSet)
 		if !ok {
 			continue
@@ -172,7 +173,7 @@ func (c *copies) sawPods(objects map[string]metav1.Object) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	there := map[string]bool{}
-	for _, name := range sorted(objects) {
+	for _, name := range slices.Sorted(maps.Keys(objects)) {
 		pod, ok := objects[name].(*corev1.Pod)
 		if !ok || !isCopy(pod) {
 			continue
@@ -318,13 +319,4 @@ func (c *copies) counts() string {
 		return ""
 	}
 	return fmt.Sprintf("%d stopped, %d restored, %d started again", stopped, restored, started)
-}
-
-func sorted[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }

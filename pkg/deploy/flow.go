@@ -82,6 +82,12 @@ func (d *Deployment) follow(ctx context.Context, f Flow, manifest []byte, step S
 	if f == ChaincodeFlow {
 		explained = d.followChaincodes(ctx, step.Update).stop
 	}
+	outcome, err := d.watch(ctx, run, step, workflow.Explain)
+	return outcome, explained(err)
+}
+
+// watch tells the step what a workflow does, until it ends, which is explained, or nobody looks any more.
+func (d *Deployment) watch(ctx context.Context, run *workflow.Run, step Step, explain func(workflow.Outcome) error) (workflow.Outcome, error) {
 	outcome, err := workflow.Watch(ctx, d.Kube, run, func(e workflow.Event) {
 		if e.Task == nil || e.Task.Phase != workflow.Skipped { // what need not be done is no news
 			step.Update(e.String())
@@ -89,11 +95,11 @@ func (d *Deployment) follow(ctx context.Context, f Flow, manifest []byte, step S
 	})
 	switch {
 	case err == nil:
-		err = workflow.Explain(outcome)
+		err = explain(outcome)
 	case d.StopWorkflows && exit.CodeOf(err) == exit.Interrupted:
 		err = d.stop(ctx, run, step)
 	}
-	return outcome, explained(err)
+	return outcome, err
 }
 
 // stopFor is how long stopping a workflow may take; the person who pressed Ctrl-C waits.
