@@ -106,6 +106,13 @@ func (m Manifest) Uploaded() int64 {
 	return sum
 }
 
+// Shown is what the repository answers when it is asked for one backup: the manifest, and when
+// it was verified.
+type Shown struct {
+	Manifest *Manifest  `json:"manifest"`
+	Verified *time.Time `json:"verified,omitempty"`
+}
+
 // Summary is a line of a list of backups.
 type Summary struct {
 	Key      string     `json:"key"`

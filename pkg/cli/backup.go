@@ -146,10 +146,7 @@ func (b *backups) show(ctx context.Context, key string) (shown, error) {
 	if err := backup.CheckKey(key); err != nil {
 		return shown{}, usageError(err)
 	}
-	var answer struct {
-		Manifest *backup.Manifest `json:"manifest"`
-		Verified *time.Time       `json:"verified"`
-	}
+	var answer backup.Shown
 	if err := b.ask(ctx, "backup "+key, &answer, "show", key); err != nil {
 		return shown{}, err
 	}

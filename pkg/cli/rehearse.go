@@ -16,6 +16,7 @@ import (
 	"pivt.io/pivt/pkg/exit"
 	"pivt.io/pivt/pkg/fabric"
 	"pivt.io/pivt/pkg/network"
+	"pivt.io/pivt/pkg/step"
 )
 
 // rehearsal brings a backup up beside the network it is of.
@@ -99,10 +100,6 @@ func (o *rehearsal) run(c *cobra.Command, b *backups, flags backupFlags, key str
 	return nil
 }
 
-// metadata is the call that chaincodes made with the contract API answer; others say that they
-// do not know it, which proves them alive as well.
-const metadata = "org.hyperledger.fabric:GetMetadata"
-
 const (
 	smokeFor   = 5 * time.Minute // a chaincode may have to be launched first
 	smokeTry   = 30 * time.Second
@@ -131,7 +128,7 @@ func (o *rehearsal) smoke(ctx context.Context, d *deploy.Deployment, a *check.Ac
 func askChaincode(ctx context.Context, a *check.Access, cc *network.Chaincode, on *network.ChaincodeChannel, tell func(string)) (int, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, smokeFor, fmt.Errorf("no answer for %s", smokeFor))
 	defer cancel()
-	call := network.Call{Function: metadata}
+	call := network.Call{Function: step.Metadata}
 	if cc.Smoke != nil && !cc.Smoke.Invoke {
 		call = *cc.Smoke
 	}
@@ -144,7 +141,7 @@ func askChaincode(ctx context.Context, a *check.Access, cc *network.Chaincode, o
 		switch {
 		case err == nil:
 			return len(answer), nil
-		case errors.Is(err, fabric.ErrRejected) && call.Function == metadata:
+		case errors.Is(err, fabric.ErrRejected) && call.Function == step.Metadata:
 			return 0, nil
 		case !exit.IsTransient(err) && !errors.Is(err, fabric.ErrNotRunning) && exit.CodeOf(err) != exit.TimedOut:
 			return 0, err

@@ -31,7 +31,6 @@ const (
 	ServiceFlow    = "hlf-flow" // service account of workflow pods
 	ServicePeer    = "hlf-peer" // service account of peers; their launcher makes chaincode pods
 	ServiceOrderer = "hlf-orderer"
-	ServiceBackup  = "hlf-backup"   // service account of a backup's pods
 	LauncherConfig = "hlf-launcher" // ConfigMap that peers' launchers read
 )
 

@@ -12,9 +12,9 @@ import (
 	"pivt.io/pivt/pkg/network"
 )
 
-// metadata is the call that every chaincode made with the contract API answers. Others answer
+// Metadata is the call that every chaincode made with the contract API answers. Others answer
 // that they do not know it, which proves them alive as well.
-const metadata = "org.hyperledger.fabric:GetMetadata"
+const Metadata = "org.hyperledger.fabric:GetMetadata"
 
 // maxLaunches is how often a chaincode may fail to start before the step believes it. The
 // launcher retries what is worth retrying itself.
@@ -94,7 +94,7 @@ func (s *session) call(ctx context.Context, cc *network.Chaincode, on *network.C
 	if committed == nil || !committed.Equal(wanted) { // or the smoke test would be of the former version
 		return exit.Transient(fmt.Errorf("%s: version %s is not committed", peer.Address(), cc.Version))
 	}
-	call := network.Call{Function: metadata}
+	call := network.Call{Function: Metadata}
 	if cc.Smoke != nil {
 		call = *cc.Smoke
 	}

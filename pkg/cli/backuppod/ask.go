@@ -10,12 +10,6 @@ import (
 	"pivt.io/pivt/pkg/repository"
 )
 
-// Shown is the answer to "show": the manifest, and when it was verified.
-type Shown struct {
-	Manifest *backup.Manifest `json:"manifest"`
-	Verified *time.Time       `json:"verified,omitempty"`
-}
-
 func newList(p Process) *cobra.Command {
 	return &cobra.Command{
 		Use:     "list",
@@ -49,7 +43,7 @@ func newShow(p Process) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return p.answer(Shown{m, verified})
+				return p.answer(backup.Shown{Manifest: m, Verified: verified})
 			})
 		},
 	}

@@ -167,7 +167,7 @@ func TestBackupOfPods(t *testing.T) {
 	if code, _, words := p.run("step", "begin", "--key=k1"); code != exit.Invalid || !strings.Contains(words, "exists") {
 		t.Errorf("a key that is taken: exit %d: %s", code, words)
 	}
-	var shown backuppod.Shown
+	var shown backup.Shown
 	p.answer(&shown, "show", "k1")
 	m := shown.Manifest
 	if shown.Verified != nil || m.Namespace != "fabric" || len(m.Nodes) != 2 || m.Nodes[0].Kind != "peer" || len(m.Identity.Orgs) != 2 || len(m.MSPs) != 2 ||

@@ -210,7 +210,11 @@ func (t *task) restore(ctx context.Context) error {
 	if t.f.cancel {
 		return k.Cancel(ctx, t.key)
 	}
-	m, _, err := t.saved(ctx)
+	var m *backup.Manifest
+	err = t.p.withRepository(ctx, toRead, func(ctx context.Context, _ backup.Settings, r *repository.Repository) error {
+		m, err = r.Manifest(ctx, t.key)
+		return err
+	})
 	if err != nil {
 		return err
 	}
