@@ -6,8 +6,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/asn1"
 	"encoding/hex"
 	"encoding/json"
@@ -15,7 +13,6 @@ import (
 	"fmt"
 	"math/big"
 	"net"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,16 +20,11 @@ import (
 	"time"
 
 	"github.com/hyperledger/fabric-gateway/pkg/client"
-	"github.com/hyperledger/fabric-gateway/pkg/hash"
-	"github.com/hyperledger/fabric-gateway/pkg/identity"
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
@@ -153,15 +145,9 @@ func (v *vault) credentials(name string, more map[string]string) {
 // address. It is no part of the network, so destroying that leaves it.
 func (v *vault) s3Server(name, size string) string {
 	v.t.Helper()
-	ctx := context.Background()
-	_, err := v.core.CoreV1().PersistentVolumeClaims(v.ns).Create(ctx, &corev1.PersistentVolumeClaim{
-		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Spec: corev1.PersistentVolumeClaimSpec{AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
-			Resources: corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse(size)}}},
-	}, metav1.CreateOptions{})
-	v.must(err)
+	v.claim(name, size)
 	v.startS3(name)
-	_, err = v.core.CoreV1().Services(v.ns).Create(ctx, &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: name},
+	_, err := v.core.CoreV1().Services(v.ns).Create(context.Background(), &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: corev1.ServiceSpec{Selector: map[string]string{"app": name}, Ports: []corev1.ServicePort{{Port: 7070, TargetPort: intstr.FromInt32(7070)}}}}, metav1.CreateOptions{})
 	v.must(err)
 	return name + "." + v.ns + ":7070"
@@ -236,29 +222,8 @@ func (v *vault) directory(claim string) string {
 // gatewayOf connects as User1 of an organisation to one of its peers.
 func (v *vault) gatewayOf(node *network.Node) *gateway {
 	v.t.Helper()
-	o := node.Org
-	dir := filepath.Join(v.dir, "crypto-config", "peerOrganizations", o.Domain)
-	user := filepath.Join(dir, "users", "User1@"+o.Domain, "msp")
-	cert, err := identity.CertificateFromPEM(v.only(filepath.Join(user, "signcerts")))
-	v.must(err)
-	key, err := identity.PrivateKeyFromPEM(v.only(filepath.Join(user, "keystore")))
-	v.must(err)
-	sign, err := identity.NewPrivateKeySign(key)
-	v.must(err)
-	id, err := identity.NewX509Identity(o.MSPID, cert)
-	v.must(err)
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(v.only(filepath.Join(dir, "tlsca")))
-	conn, err := grpc.NewClient("passthrough:///"+node.Name(),
-		grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: roots, ServerName: node.Name()})), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(100<<20)),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return v.kube.Forward(ctx, node.Pod(), 7051) }))
-	v.must(err)
-	gw, err := client.Connect(id, client.WithSign(sign), client.WithHash(hash.SHA256), client.WithClientConnection(conn),
-		client.WithEvaluateTimeout(30*time.Second), client.WithEndorseTimeout(20*time.Second),
-		client.WithSubmitTimeout(20*time.Second), client.WithCommitStatusTimeout(30*time.Second))
-	v.must(err)
-	v.t.Cleanup(func() { gw.Close(); conn.Close() })
-	return &gateway{v.site, gw}
+	return v.gatewayTo(node.Org.Name, node.Org.Domain, node.Name(), client.WithEvaluateTimeout(30*time.Second),
+		client.WithEndorseTimeout(20*time.Second), client.WithCommitStatusTimeout(30*time.Second))
 }
 
 // entry is what a client wrote and where the network put it.

@@ -32,6 +32,12 @@ type gateway struct {
 // gateway connects as User1 of the organisation to its first peer.
 func (s *site) gateway(org, domain string) *gateway {
 	s.t.Helper()
+	return s.gatewayTo(org, domain, "hlf-peer--"+strings.ToLower(org)+"--peer0")
+}
+
+// gatewayTo connects as User1 of the organisation to a peer. Options come after those that all have.
+func (s *site) gatewayTo(org, domain, service string, options ...client.ConnectOption) *gateway {
+	s.t.Helper()
 	dir := filepath.Join(s.dir, "crypto-config", "peerOrganizations", domain)
 	user := filepath.Join(dir, "users", "User1@"+domain, "msp")
 	cert, err := identity.CertificateFromPEM(s.only(filepath.Join(user, "signcerts")))
@@ -46,16 +52,18 @@ func (s *site) gateway(org, domain string) *gateway {
 	if !roots.AppendCertsFromPEM(s.only(filepath.Join(dir, "tlsca"))) {
 		s.t.Fatal("no TLS CA certificate")
 	}
-	service := "hlf-peer--" + strings.ToLower(org) + "--peer0"
 	conn, err := grpc.NewClient("passthrough:///"+service,
 		grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: roots, ServerName: service})),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(100<<20)), // a whole state
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 			return s.kube.Forward(ctx, service+"-0", 7051)
 		}))
 	s.must(err)
-	gw, err := client.Connect(id, client.WithSign(sign), client.WithHash(hash.SHA256), client.WithClientConnection(conn),
-		client.WithEvaluateTimeout(20*time.Second), client.WithEndorseTimeout(30*time.Second),
-		client.WithSubmitTimeout(20*time.Second), client.WithCommitStatusTimeout(time.Minute))
+	gw, err := client.Connect(id, append([]client.ConnectOption{
+		client.WithSign(sign), client.WithHash(hash.SHA256), client.WithClientConnection(conn),
+		client.WithEvaluateTimeout(20 * time.Second), client.WithEndorseTimeout(30 * time.Second),
+		client.WithSubmitTimeout(20 * time.Second), client.WithCommitStatusTimeout(time.Minute),
+	}, options...)...)
 	s.must(err)
 	s.t.Cleanup(func() { gw.Close(); conn.Close() })
 	return &gateway{s, gw}
