@@ -49,7 +49,9 @@ func (e *BuildError) Error() string {
 // only a help: without the right to see pods or their logs nothing is told.
 type builds struct {
 	d        *Deployment
-	unwatch  context.CancelFunc // ends watching pods, and unread the reading of their logs
+	pods     kube.Source
+	unwatch  context.CancelFunc // ends watching pods
+	read     context.Context    // of their logs
 	unread   context.CancelFunc
 	watching sync.WaitGroup
 	failing  sync.WaitGroup // failures that wait for the last lines, not for long
@@ -75,16 +77,14 @@ type build struct {
 }
 
 func (d *Deployment) followBuilds(ctx context.Context) *builds {
-	b := &builds{d: d, seen: map[string]*build{}}
-	var watch, read context.Context
+	b := &builds{d: d, seen: map[string]*build{}, pods: kube.Pods(d.Kube.Core(), d.Kube.Namespace(), buildPods)}
+	var watch context.Context
 	watch, b.unwatch = context.WithCancel(ctx)
-	read, b.unread = context.WithCancel(ctx)
+	b.read, b.unread = context.WithCancel(ctx)
 	b.watching.Add(1)
 	go func() {
 		defer b.watching.Done()
-		_ = kube.Follow(watch, kube.Pods(d.Kube.Core(), d.Kube.Namespace(), buildPods), kube.Follower{
-			Update: func(pods map[string]metav1.Object) { b.update(read, pods) },
-		})
+		_ = kube.Follow(watch, b.pods, kube.Follower{Update: b.update})
 	}()
 	return b
 }
@@ -93,6 +93,13 @@ func (d *Deployment) followBuilds(ctx context.Context) *builds {
 func (b *builds) stop(err error) error {
 	b.unwatch()
 	b.watching.Wait()
+	if !errors.Is(err, context.Canceled) { // a flow may end before the watch has told of its builds
+		ctx, cancel := context.WithTimeout(b.read, lastLook)
+		defer cancel()
+		if pods, err := kube.Look(ctx, b.pods); err == nil {
+			b.update(pods)
+		}
+	}
 	b.failing.Wait()
 	b.unread()
 	b.reading.Wait()
@@ -107,7 +114,7 @@ func (b *builds) stop(err error) error {
 	return fmt.Errorf("%w; %w", err, b.failed)
 }
 
-func (b *builds) update(ctx context.Context, pods map[string]metav1.Object) {
+func (b *builds) update(pods map[string]metav1.Object) {
 	there := map[string]bool{}
 	for _, o := range pods {
 		pod, ok := o.(*corev1.Pod)
@@ -124,9 +131,9 @@ func (b *builds) update(ctx context.Context, pods map[string]metav1.Object) {
 		if state.Running == nil && state.Terminated == nil {
 			continue
 		}
-		one := b.one(ctx, uid, pod)
+		one := b.one(uid, pod)
 		if t := state.Terminated; t != nil && t.ExitCode != 0 {
-			b.fail(ctx, one, t)
+			b.fail(one, t)
 		}
 	}
 	b.mu.Lock()
@@ -139,7 +146,7 @@ func (b *builds) update(ctx context.Context, pods map[string]metav1.Object) {
 }
 
 // one is the build of a pod; the first time, its log begins to be read.
-func (b *builds) one(ctx context.Context, uid string, pod *corev1.Pod) *build {
+func (b *builds) one(uid string, pod *corev1.Pod) *build {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if one := b.seen[uid]; one != nil {
@@ -152,13 +159,13 @@ func (b *builds) one(ctx context.Context, uid string, pod *corev1.Pod) *build {
 	go func() {
 		defer b.reading.Done()
 		defer close(one.over)
-		one.read(ctx, pod.Name)
+		one.read(b.read, pod.Name)
 	}()
 	return one
 }
 
 // fail tells why a build failed, as soon as its log is complete.
-func (b *builds) fail(ctx context.Context, one *build, t *corev1.ContainerStateTerminated) {
+func (b *builds) fail(one *build, t *corev1.ContainerStateTerminated) {
 	b.failing.Add(1)
 	go func() {
 		defer b.failing.Done()
@@ -168,7 +175,7 @@ func (b *builds) fail(ctx context.Context, one *build, t *corev1.ContainerStateT
 			select {
 			case <-one.over:
 			case <-timer.C:
-			case <-ctx.Done():
+			case <-b.read.Done():
 			}
 			e := &BuildError{Chaincode: one.label, Node: one.node, Reason: fmt.Sprintf("exit status %d", t.ExitCode), Log: one.last()}
 			if t.Reason != "" && t.Reason != "Error" {

@@ -88,22 +88,7 @@ func refused(err error) bool {
 }
 
 func followOnce(ctx context.Context, s Source, update func(map[string]metav1.Object)) error {
-	list, err := s.List(ctx, metav1.ListOptions{LabelSelector: s.Selector, FieldSelector: s.Field})
-	if err != nil {
-		return err
-	}
-	objects := map[string]metav1.Object{}
-	err = meta.EachListItem(list, func(o runtime.Object) error {
-		m, err := meta.Accessor(o)
-		if err == nil {
-			objects[m.GetName()] = m
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	listMeta, err := meta.ListAccessor(list)
+	objects, version, err := s.list(ctx)
 	if err != nil {
 		return err
 	}
@@ -112,7 +97,7 @@ func followOnce(ctx context.Context, s Source, update func(map[string]metav1.Obj
 	seconds := int64(followRound.Seconds())
 	w, err := s.Watch(ctx, metav1.ListOptions{
 		LabelSelector: s.Selector, FieldSelector: s.Field,
-		ResourceVersion: listMeta.GetResourceVersion(), TimeoutSeconds: &seconds, AllowWatchBookmarks: true,
+		ResourceVersion: version, TimeoutSeconds: &seconds, AllowWatchBookmarks: true,
 	})
 	if err != nil {
 		return err
@@ -134,6 +119,36 @@ func followOnce(ctx context.Context, s Source, update func(map[string]metav1.Obj
 			}
 		}
 	}
+}
+
+// Look lists the objects once, by name.
+func Look(ctx context.Context, s Source) (map[string]metav1.Object, error) {
+	objects, _, err := s.list(ctx)
+	return objects, err
+}
+
+// list also returns the version from which a watch goes on.
+func (s Source) list(ctx context.Context) (map[string]metav1.Object, string, error) {
+	list, err := s.List(ctx, metav1.ListOptions{LabelSelector: s.Selector, FieldSelector: s.Field})
+	if err != nil {
+		return nil, "", err
+	}
+	objects := map[string]metav1.Object{}
+	err = meta.EachListItem(list, func(o runtime.Object) error {
+		m, err := meta.Accessor(o)
+		if err == nil {
+			objects[m.GetName()] = m
+		}
+		return err
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	m, err := meta.ListAccessor(list)
+	if err != nil {
+		return nil, "", err
+	}
+	return objects, m.GetResourceVersion(), nil
 }
 
 func apply(objects map[string]metav1.Object, event watch.Event) error {

@@ -35,9 +35,9 @@ func Stuck(pods map[string]metav1.Object) []StuckPod {
 
 // StuckPods looks for them in the client's namespace.
 func (c *Client) StuckPods(ctx context.Context, selector string) ([]StuckPod, error) {
-	list, err := c.core.CoreV1().Pods(c.namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
+	pods, err := Look(ctx, Pods(c.core, c.namespace, selector))
 	if err != nil {
 		return nil, wrap(err, "listing pods with labels %s", selector)
 	}
-	return Stuck(byName(list.Items)), nil
+	return Stuck(pods), nil
 }
