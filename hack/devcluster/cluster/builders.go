@@ -30,7 +30,7 @@ var (
 const javaDir = "/root/chaincode-java"
 
 // builderTools are what the images of builders take beside the cluster's own tools.
-var builderTools = []tool{{rootfs.Program, rootfs.Package}}
+var builderTools = []tool{{rootfs.Program, rootfs.Package}, {rootfs.NPM, "npm"}}
 
 // builderImages are the images that chaincode from source is built in and runs in, under the names users' networks have
 // them. They share one Debian, so the second costs next to nothing.

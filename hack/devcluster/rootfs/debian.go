@@ -16,9 +16,6 @@ import (
 	"pivt.io/pivt/hack/devcluster/image"
 )
 
-// DefaultMirror is Debian's own.
-const DefaultMirror = "http://deb.debian.org/debian"
-
 // Program and the Debian package it comes in.
 const Program, Package = "debootstrap", "debootstrap"
 
@@ -40,7 +37,10 @@ var debianSkips = []string{
 func (m Maker) debian(ctx context.Context, dir string, log io.Writer) error {
 	root := filepath.Join(dir, "root")
 	cmd := exec.CommandContext(ctx, Program, "--variant=minbase", "--force-check-gpg", "--keyring="+debianKeyring,
-		"--include="+strings.Join(debianPackages, ","), debianSuite, root, cmp.Or(m.Mirror, DefaultMirror))
+		"--include="+strings.Join(debianPackages, ","), debianSuite, root)
+	if mirror := cmp.Or(m.Mirror, aptMirror(ctx)); mirror != "" {
+		cmd.Args = append(cmd.Args, mirror)
+	}
 	var said bytes.Buffer
 	cmd.Stdout = io.MultiWriter(log, &said)
 	cmd.Stderr = cmd.Stdout
@@ -58,6 +58,26 @@ func (m Maker) debian(ctx context.Context, dir string, log io.Writer) error {
 		return err
 	}
 	return os.RemoveAll(root)
+}
+
+// aptMirror is where the machine's own apt takes this Debian from, or "" if it has another.
+func aptMirror(ctx context.Context) string {
+	const format = "$(CODENAME) $(COMPONENT) $(SITE)"
+	out, err := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", format, "Created-By: Packages").Output()
+	if err != nil {
+		return "" // another distribution: debootstrap knows Debian's own
+	}
+	return mirrorOf(string(out))
+}
+
+// mirrorOf finds the address in lines of code name, component and address.
+func mirrorOf(targets string) string {
+	for line := range strings.Lines(targets) {
+		if f := strings.Fields(line); len(f) == 3 && f[0] == debianSuite && f[1] == "main" {
+			return f[2]
+		}
+	}
+	return ""
 }
 
 func skipDebian(rel string) bool {

@@ -10,8 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -21,7 +21,6 @@ import (
 // The newest npm that runs on Debian's Node.js 18, and its integrity as the registry and every lock file spell it.
 const (
 	npmVersion   = "10.9.9"
-	npmURL       = "https://registry.npmjs.org/npm/-/npm-" + npmVersion + ".tgz"
 	npmIntegrity = "sha512-1g+6jLQvaIuB4zwvHL7yrXuXcWZwDsCtBX8bbWDqbvJSSr9nPiDDWTHNgwXR27iIcTTW7v3A57hDW9RYv2W4Yg=="
 )
 
@@ -36,19 +35,20 @@ func NPMPrograms() map[string]string {
 	}
 }
 
-const npmLimit = 64 << 20
+// NPM is the program that fetches it.
+const NPM = "npm"
 
 func (m Maker) npm(ctx context.Context, dir string, _ io.Writer) error {
-	packed, err := download(ctx, npmURL)
+	packed, err := npmPack(ctx, dir)
 	if err != nil {
 		return err
 	}
 	if err := verify(packed, npmIntegrity); err != nil {
-		return fmt.Errorf("%s: %w", npmURL, err)
+		return fmt.Errorf("npm %s: %w", npmVersion, err)
 	}
 	tree := filepath.Join(dir, "tree")
 	if err := unpack(packed, tree); err != nil {
-		return fmt.Errorf("unpacking %s: %w", npmURL, err)
+		return fmt.Errorf("unpacking npm %s: %w", npmVersion, err)
 	}
 	if err := image.WriteLayer(dir, image.Tree{Dir: tree, Path: npmDir}); err != nil {
 		return err
@@ -56,24 +56,21 @@ func (m Maker) npm(ctx context.Context, dir string, _ io.Writer) error {
 	return os.RemoveAll(tree)
 }
 
-func download(ctx context.Context, url string) ([]byte, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
+// npmPack has the machine's npm fetch the package, as that knows the machine's registry.
+func npmPack(ctx context.Context, dir string) ([]byte, error) {
+	packed := filepath.Join(dir, "packed")
+	if err := os.Mkdir(packed, 0o755); err != nil {
 		return nil, err
 	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return nil, fmt.Errorf("downloading: %w", err)
+	defer os.RemoveAll(packed)
+	cmd := exec.CommandContext(ctx, NPM, "pack", "npm@"+npmVersion, "--pack-destination", packed, "--ignore-scripts")
+	cmd.Dir = packed // where no project's settings apply
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	if err := cmd.Run(); err != nil {
+		return nil, fmt.Errorf("%s: %w: %s", cmd, err, lastLine(said.String()))
 	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("downloading %s: %s", url, response.Status)
-	}
-	data, err := io.ReadAll(io.LimitReader(response.Body, npmLimit))
-	if err != nil {
-		return nil, fmt.Errorf("downloading %s: %w", url, err)
-	}
-	return data, nil
+	return os.ReadFile(filepath.Join(packed, "npm-"+npmVersion+".tgz"))
 }
 
 func verify(data []byte, integrity string) error {

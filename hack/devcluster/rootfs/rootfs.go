@@ -21,7 +21,7 @@ type Layers struct {
 // Maker makes layers in the cache of a Builder.
 type Maker struct {
 	Builder *recipe.Builder
-	// Mirror is where Debian's packages come from; "" is DefaultMirror.
+	// Mirror is where Debian's packages come from; "" is where the machine's own come from.
 	Mirror string
 	// GoRoot is the toolchain to pack.
 	GoRoot string
@@ -46,7 +46,7 @@ func (m Maker) All(ctx context.Context) (Layers, error) {
 	}{
 		{&l.Debian, recipe.Part{Name: "rootfs-debian", Version: debianSuite}, append([]string{debianSuite}, debianPackages...), m.debian},
 		{&l.Go, recipe.Part{Name: "rootfs-go", Version: m.Builder.GoVersion}, []string{m.Builder.GoVersion}, m.toolchain},
-		{&l.NPM, recipe.Part{Name: "rootfs-npm", Version: npmVersion}, []string{npmURL, npmIntegrity}, m.npm},
+		{&l.NPM, recipe.Part{Name: "rootfs-npm", Version: npmVersion}, []string{npmVersion, npmIntegrity}, m.npm},
 	} {
 		built, err := m.Builder.Fill(p.part, key(p.asks), func(dir string, log io.Writer) error { return p.fill(ctx, dir, log) })
 		if err != nil {

@@ -56,6 +56,17 @@ func TestSkips(t *testing.T) {
 	}
 }
 
+func TestMirror(t *testing.T) {
+	t.Parallel()
+	targets := "bookworm-updates main http://updates\nbookworm contrib http://contrib\nbookworm main http://mirror/debian\n"
+	if got := mirrorOf(targets); got != "http://mirror/debian" {
+		t.Errorf("got %q, want where apt takes the main packages of this release from", got)
+	}
+	if got := mirrorOf("noble main http://ubuntu\n"); got != "" {
+		t.Errorf("got %q of another distribution", got)
+	}
+}
+
 func TestVerify(t *testing.T) {
 	t.Parallel()
 	data := []byte("package")
