@@ -1,0 +1,53 @@
+package keeper
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"pivt.io/pivt/pkg/backup"
+	"pivt.io/pivt/pkg/network"
+)
+
+// A CA is no node of the files: its labels alone say what it is. It is saved and restored all
+// the same.
+func TestCA(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const name = "hlf-ca--a"
+	set := nodeSet(&network.Node{Org: w.net.PeerOrgs[0], Hostname: "ca"})
+	set.Name, set.Labels["app.kubernetes.io/component"] = name, "ca"
+	w.add(set)
+	w.eventually("the CA runs", func() bool { return w.up(name) })
+	other := set.DeepCopy()
+	other.Name, other.UID, other.Labels["app.kubernetes.io/part-of"] = "somebodys-ca", "", "another-chart"
+	w.add(other)
+
+	k := w.keeper(nil)
+	if err := k.SaveCAs(t.Context(), key, nil); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{name}, w.savedNames()); diff != "" {
+		t.Fatalf("saved: -want, +got:\n%s", diff)
+	}
+	if got := w.saved[name]; got.Kind != "ca" || got.Org != "a" || w.starts[name] != 2 {
+		t.Errorf("saved is %+v, started %d times", got, w.starts[name])
+	}
+	if err := k.SaveCAs(t.Context(), key, map[string]bool{name: true}); err != nil || w.starts[name] != 2 {
+		t.Errorf("a CA that is saved was started %d times, and %v", w.starts[name], err)
+	}
+
+	m := manifest(w)
+	m.Nodes = append(m.Nodes, w.saved[name])
+	if err := k.Restore(t.Context(), m, backup.Selection{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("it runs and is free", func() bool { return w.hold(name) == nil && w.up(name) })
+	if !slices.Contains(w.restored, "restore "+name) || !slices.Contains(w.restored, "finish "+name) || w.starts[name] != 3 {
+		t.Errorf("the CA was started %d times; pods did %q", w.starts[name], w.restored)
+	}
+	if w.starts[other.Name] != 1 {
+		t.Error("somebody else's CA was stopped")
+	}
+}
