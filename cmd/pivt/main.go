@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	"io"
+	"log"
 	"os"
 
 	"k8s.io/klog/v2"
@@ -12,9 +13,10 @@ import (
 )
 
 func main() {
-	// client-go's own log would break into the story that pivt tells; its errors are returned anyway.
+	// client-go's and Helm's own logs would break into the story that pivt tells; their errors are returned anyway.
 	klog.LogToStderr(false)
 	klog.SetOutput(io.Discard)
+	log.SetOutput(io.Discard)
 	ctx, stop := cli.Interruptible(context.Background())
 	code := cli.Run(ctx, cli.OS())
 	stop()

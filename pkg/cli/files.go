@@ -11,6 +11,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"pivt.io/pivt/pkg/chart"
 	"pivt.io/pivt/pkg/exit"
 	"pivt.io/pivt/pkg/kube"
 	"pivt.io/pivt/pkg/network"
@@ -68,6 +69,13 @@ func (g *globals) loadFrom(s *State, sources []network.Source) (*inputs, error) 
 	values, err := network.Values(whole, g.set)
 	if err != nil {
 		return nil, err
+	}
+	misfits, err := chart.Misfits(values)
+	if err != nil {
+		return nil, err
+	}
+	if len(misfits) > 0 {
+		return nil, network.Misfits(whole, g.set, misfits)
 	}
 	return &inputs{sources: sources, network: n, values: values, warnings: problems.Warnings(), beside: beside}, nil
 }
