@@ -77,29 +77,26 @@ func Admit(m Manifest, verified *time.Time, nodes []*network.Node, present Prese
 	return exit.With(exit.WithHint(err, "if that is what you want: --accept "+strings.Join(names, ",")), exit.NotReady)
 }
 
-// leftAhead finds peers that are not restored and would be ahead of every orderer: a channel
+// leftAhead finds peers that keep their data and would be ahead of every orderer: a channel
 // would go on with other blocks than theirs.
 func leftAhead(m Manifest, nodes []*network.Node, present Present) []string {
-	selected := map[string]bool{}
+	restored := map[string]bool{}
 	orderers := false
 	for _, n := range nodes {
-		selected[n.Name()] = true
-		orderers = orderers || n.Org.Kind == network.Orderer
+		if _, ok := m.Node(n.Name()); ok {
+			restored[n.Name()] = true
+			orderers = orderers || n.Org.Kind == network.Orderer
+		}
 	}
 	if !orderers {
 		return nil
 	}
 	top := map[string]uint64{} // of orderers, once restored
-	for _, n := range m.Nodes {
-		if n.Kind != string(network.Orderer) {
-			continue
-		}
-		for _, c := range n.Channels {
-			top[c.Name] = max(top[c.Name], c.Height)
-		}
+	for channel := range m.Resumes() {
+		top[channel] = m.goesOn(channel, restored)
 	}
 	for node, heights := range present.Heights {
-		if selected[node] || !strings.HasPrefix(node, "hlf-orderer--") {
+		if restored[node] || !strings.HasPrefix(node, "hlf-orderer--") {
 			continue
 		}
 		for channel, h := range heights {
@@ -108,7 +105,7 @@ func leftAhead(m Manifest, nodes []*network.Node, present Present) []string {
 	}
 	var all []string
 	for _, node := range slices.Sorted(maps.Keys(present.Heights)) {
-		if selected[node] || strings.HasPrefix(node, "hlf-orderer--") {
+		if restored[node] || strings.HasPrefix(node, "hlf-orderer--") {
 			continue
 		}
 		for _, channel := range slices.Sorted(maps.Keys(present.Heights[node])) {
@@ -118,6 +115,19 @@ func leftAhead(m Manifest, nodes []*network.Node, present Present) []string {
 		}
 	}
 	return all
+}
+
+// goesOn is the height that the saved orderers of a channel have among them when some nodes
+// are restored. If all of them are, it is that of one copy, which is not the highest (see
+// Replacements); an orderer that stays has at least what it was saved with.
+func (m Manifest) goesOn(channel string, restored map[string]bool) uint64 {
+	for _, n := range m.Nodes {
+		if _, ok := n.Channel(channel); ok && n.Kind == string(network.Orderer) && !restored[n.Name] {
+			return m.top(channel, network.Orderer).Height
+		}
+	}
+	c, _ := m.leader(channel).Channel(channel)
+	return c.Height
 }
 
 // Check refuses to seal what is not a consistent backup: a node is missing, or the peers of a

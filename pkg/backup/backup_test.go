@@ -157,7 +157,21 @@ func TestAdmit(t *testing.T) {
 		}, backup.Selection{Nodes: []string{"hlf-peer--org1--peer1"}}, nil, &now, nil},
 		"PeersLeftAhead": {"Orderers put back while peers keep later blocks would order other blocks of the same numbers.", func(_ *backup.Manifest, p *backup.Present) {
 			p.Heights["hlf-peer--org1--peer0"] = map[string]uint64{"common": 99}
-		}, backup.Selection{Orgs: []string{"Orderer"}}, nil, &now, []string{"hlf-peer--org1--peer0 would stay ahead of all orderers: channel common has 99 blocks there, 17 with them"}},
+		}, backup.Selection{Orgs: []string{"Orderer"}}, nil, &now, []string{"hlf-peer--org1--peer0 would stay ahead of all orderers: channel common has 99 blocks there, 15 with them"}},
+		"PeersLeftAheadOfOneCopy": {"All orderers go on from one copy, so that another one has the peers' blocks is of no use.", func(_ *backup.Manifest, p *backup.Present) {
+			p.Heights["hlf-peer--org1--peer0"] = map[string]uint64{"common": 16, "final": 6}
+		}, backup.Selection{Orgs: []string{"Orderer"}}, nil, &now, []string{"hlf-peer--org1--peer0 would stay ahead of all orderers: channel common has 16 blocks there, 15 with them"}},
+		"PeersLeftLevel": {"What the orderers go on from is what these peers have.", func(_ *backup.Manifest, p *backup.Present) {
+			p.Heights["hlf-peer--org1--peer0"] = map[string]uint64{"common": 15, "final": 6}
+		}, backup.Selection{Orgs: []string{"Orderer"}}, nil, &now, nil},
+		"OrderersThatStay": {"An orderer that is left has the blocks, and the restored ones learn from it.", func(_ *backup.Manifest, p *backup.Present) {
+			p.Heights["hlf-peer--org1--peer0"] = map[string]uint64{"common": 99}
+			p.Heights["hlf-orderer--orderer--o3"] = map[string]uint64{"common": 99}
+		}, backup.Selection{Nodes: []string{"hlf-orderer--orderer--o0", "hlf-orderer--orderer--o1", "hlf-orderer--orderer--o2"}}, nil, &now, nil},
+		"PeerWithoutACopyAhead": {"A peer that is asked for and was not saved keeps its blocks, and diverges like one that was left out.", func(m *backup.Manifest, p *backup.Present) {
+			m.Nodes = m.Nodes[1:]
+			p.Heights["hlf-peer--org1--peer0"] = map[string]uint64{"common": 99}
+		}, backup.Selection{}, backup.Accept{backup.MissingParts}, &now, []string{"hlf-peer--org1--peer0 would stay ahead of all orderers: channel common has 99 blocks there, 15 with them"}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
