@@ -2,11 +2,14 @@ package keeper
 
 import (
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"pivt.io/pivt/pkg/backup"
+	"pivt.io/pivt/pkg/exit"
 	"pivt.io/pivt/pkg/network"
 )
 
@@ -46,6 +49,20 @@ func TestCA(t *testing.T) {
 	w.eventually("it runs and is free", func() bool { return w.hold(name) == nil && w.up(name) })
 	if !slices.Contains(w.restored, "restore "+name) || !slices.Contains(w.restored, "finish "+name) || w.starts[name] != 3 {
 		t.Errorf("the CA was started %d times; pods did %q", w.starts[name], w.restored)
+	}
+	// In a namespace without it nobody is told that all is back while it is not.
+	now := time.Now()
+	w.must(w.tracker.Delete(setsResource, ns, name))
+	accept := backup.Accept{backup.NewerData}
+	err := k.Check(t.Context(), m, &now, backup.Identity{}, backup.Selection{}, accept)
+	if exit.CodeOf(err) != exit.NotReady || !strings.Contains(err.Error(), "statefulset/hlf-ca--a, a CA that was saved, does not exist") || !strings.Contains(exit.HintOf(err), "deploy it first") {
+		t.Errorf("got %v, hint %q", err, exit.HintOf(err))
+	}
+	if err := k.Check(t.Context(), m, &now, backup.Identity{}, backup.Selection{}, append(accept, backup.MissingParts)); err != nil {
+		t.Error(err)
+	}
+	if err := k.Check(t.Context(), m, &now, backup.Identity{}, backup.Selection{Orgs: []string{"A"}}, accept); err != nil {
+		t.Errorf("nobody asked for it: %v", err)
 	}
 	if w.starts[other.Name] != 1 {
 		t.Error("somebody else's CA was stopped")

@@ -35,6 +35,21 @@ func (k *Keeper) Check(ctx context.Context, m backup.Manifest, verified *time.Ti
 	present := backup.Present{Identity: identity, Heights: k.present(ctx, sets, m.Key)}
 	refused := backup.Admit(m, verified, nodes, present, accept)
 	cannot, hints, err := k.obstacles(ctx, m, nodes, sets)
+	if sel.All() && !accept.Has(backup.MissingParts) {
+		for _, n := range m.Nodes {
+			if n.Kind == kindCA && sets[n.Name] == nil {
+				cannot = append(cannot, fmt.Sprintf("statefulset/%s, a CA that was saved, does not exist", n.Name))
+				hints = append(hints, "deploy it first, or leave it out with --accept "+string(backup.MissingParts))
+			}
+		}
+	}
+	for _, ch := range k.Network.Channels {
+		if reason := outvoted(ch, m, nodes, sets, present); reason != "" {
+			cannot = append(cannot, reason)
+			hints = append(hints, "restore orderers one after the other with --node, or all of them from a backup that has all")
+			break
+		}
+	}
 	switch {
 	case err != nil:
 		return err
@@ -50,7 +65,7 @@ func (k *Keeper) Check(ctx context.Context, m backup.Manifest, verified *time.Ti
 	return err
 }
 
-// obstacles are reasons that nobody can accept: there is nothing to restore onto, or somebody
+// obstacles are reasons that are not the backup's: there is nothing to restore onto, or somebody
 // else has the node.
 func (k *Keeper) obstacles(ctx context.Context, m backup.Manifest, nodes []*network.Node, sets map[string]*appsv1.StatefulSet) (all, hints []string, err error) {
 	say := func(err error) {
@@ -89,6 +104,31 @@ func (k *Keeper) obstacles(ctx context.Context, m backup.Manifest, nodes []*netw
 	return all, hints, nil
 }
 
+// outvoted says which orderers of a Raft channel would be outvoted by those that are restored, each from its own
+// copy: a majority that has forgotten what it acknowledged elects one of its own, and the channel forks. It does
+// not matter if all are restored, or if the others have nothing to lose.
+func outvoted(ch *network.Channel, m backup.Manifest, nodes []*network.Node, sets map[string]*appsv1.StatefulSet, present backup.Present) string {
+	if ch.Consensus == network.BFT {
+		return ""
+	}
+	restored := 0
+	var others []string
+	for _, o := range ch.Orderers() {
+		if _, saved := m.Node(o.Name()); saved && slices.Contains(nodes, o) {
+			restored++
+			continue
+		}
+		heights, asked := present.Heights[o.Name()]
+		if _, joined := heights[ch.Name]; sets[o.Name()] != nil && (joined || !asked) {
+			others = append(others, o.Name())
+		}
+	}
+	if len(others) == 0 || restored <= len(ch.Orderers())/2 {
+		return ""
+	}
+	return fmt.Sprintf("%d of the %d orderers of channel %q would outvote %s, which may have more blocks", restored, len(ch.Orderers()), ch.Name, strings.Join(others, ", "))
+}
+
 // present are the heights of nodes that run. What a restore of the same backup has started
 // already is not asked: it may have gone on since.
 func (k *Keeper) present(ctx context.Context, sets map[string]*appsv1.StatefulSet, key string) map[string]map[string]uint64 {
@@ -100,7 +140,7 @@ func (k *Keeper) present(ctx context.Context, sets map[string]*appsv1.StatefulSe
 		if set == nil || set.Status.ReadyReplicas == 0 {
 			continue
 		}
-		if h := holdOf(set); h != nil && h.By == ByRestore && h.Key == key {
+		if h := holdOf(set); h != nil && h.By == ByRestore && h.Key == key && h.Stage != Returned {
 			continue
 		}
 		wg.Go(func() {

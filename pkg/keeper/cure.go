@@ -22,6 +22,9 @@ func Cures(held []Hold) string {
 func (h Hold) Cure() string {
 	switch h.By {
 	case ByRestore:
+		if h.Stage == Finishing {
+			return fmt.Sprintf(`repeat "pivt restore %s%s", which removes what was there before and lets its nodes go`, h.Key, h.Asked)
+		}
 		return fmt.Sprintf(`repeat the same "pivt restore %s" command to go on, or "pivt restore %s --cancel" puts back what was there`, h.Key, h.Key)
 	case ByBackup:
 		return fmt.Sprintf(`wait until backup %s is over ("pivt status" shows it); if its workflow is gone, its nodes are started within a minute`, h.Key)

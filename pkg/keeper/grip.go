@@ -32,8 +32,9 @@ type grip struct {
 	generation int64 // of the StatefulSet since it was stopped
 }
 
-// claim takes a node that nobody has, or that an earlier run of ours has. Nothing is stopped.
-func (k *Keeper) claim(ctx context.Context, t target, by By, key string) (*grip, error) {
+// claim takes a node that nobody has, or that an earlier run of ours has. Nothing is stopped. note, which may be
+// nil, adds to the hold.
+func (k *Keeper) claim(ctx context.Context, t target, by By, key string, note func(*Hold)) (*grip, error) {
 	g := &grip{k: k, t: t, log: k.Log.With(t.Kind, t.Name)}
 	set, err := k.change(ctx, t.Name, func(set *appsv1.StatefulSet, now *Hold) (*edit, error) {
 		switch {
@@ -52,8 +53,11 @@ func (k *Keeper) claim(ctx context.Context, t target, by By, key string) (*grip,
 			}
 		}
 		g.hold.Node, g.hold.Workflow, g.hold.Holder, g.hold.Beat = t.Name, k.Workflow, k.identity, k.Now().UTC()
+		if note != nil {
+			note(&g.hold)
+		}
 		hold := g.hold
-		return &edit{&hold, replicas(set)}, nil
+		return &edit{hold: &hold, replicas: replicas(set)}, nil
 	})
 	if err != nil {
 		return nil, err
@@ -86,7 +90,7 @@ func (g *grip) stop(ctx context.Context) error {
 		}
 		g.hold.Stage, g.hold.Since, g.hold.Beat = Stopped, g.k.Now().UTC(), g.k.Now().UTC()
 		hold := g.hold
-		return &edit{&hold, 0}, nil
+		return &edit{hold: &hold}, nil
 	})
 	if err != nil {
 		return err
@@ -181,7 +185,7 @@ func (g *grip) beat(ctx context.Context) error {
 		}
 		hold := *now
 		hold.Beat = g.k.Now().UTC()
-		return &edit{&hold, replicas(set)}, nil
+		return &edit{hold: &hold, replicas: replicas(set)}, nil
 	})
 	return err
 }
@@ -192,7 +196,10 @@ func (g *grip) tooLong(limit time.Duration) error {
 }
 
 // release starts the node and lets it go, even if ctx is over. What others made of it is not touched.
-func (g *grip) release(ctx context.Context) error {
+func (g *grip) release(ctx context.Context) error { return g.releaseAs(ctx, "") }
+
+// releaseAs also notes what was done to the node.
+func (g *grip) releaseAs(ctx context.Context, restored string) error {
 	if ctx.Err() != nil {
 		var cancel func()
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), g.k.times.parting)
@@ -204,10 +211,10 @@ func (g *grip) release(ctx context.Context) error {
 			if now.Stage == Claimed {
 				scale = replicas(set)
 			}
-			return &edit{nil, scale}, nil
+			return &edit{replicas: scale, restored: restored}, nil
 		}
 		if set.UID == g.uid && now == nil && replicas(set) == 0 && set.Generation == g.generation {
-			return &edit{nil, 1}, nil // somebody removed the annotation, and nothing else
+			return &edit{replicas: 1, restored: restored}, nil // somebody removed the annotation, and nothing else
 		}
 		return nil, nil
 	})

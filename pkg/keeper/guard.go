@@ -215,7 +215,7 @@ func (k *Keeper) start(ctx context.Context, h Hold, reason string) error {
 			return nil, nil
 		}
 		k.Log.Info("starting a node", "node", h.Node, "key", h.Key, "because", reason)
-		return &edit{nil, 1}, nil
+		return &edit{replicas: 1}, nil
 	})
 	return err
 }
@@ -267,7 +267,7 @@ func (k *Keeper) End(ctx context.Context, key string) error {
 					return nil, nil
 				}
 				k.Log.Info("starting a node", "node", h.Node, "key", key, "because", "the backup is over")
-				return &edit{nil, 1}, nil
+				return &edit{replicas: 1}, nil
 			})
 			errs = append(errs, err)
 		}

@@ -18,7 +18,7 @@ import (
 func held(t *testing.T, w *world, by By) *grip {
 	t.Helper()
 	k := w.keeper(nil).defaults()
-	g, err := k.claim(t.Context(), targetOf(peersA(w)[0]), by, key)
+	g, err := k.claim(t.Context(), targetOf(peersA(w)[0]), by, key, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

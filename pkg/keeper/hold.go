@@ -18,8 +18,11 @@ import (
 )
 
 // HeldAnnotation is on a StatefulSet while a backup or a restore has its node in hand; its
-// value is a Hold in JSON.
-const HeldAnnotation = "pivt.io/held"
+// value is a Hold in JSON. RestoredAnnotation says which restore has let it go last.
+const (
+	HeldAnnotation     = "pivt.io/held"
+	RestoredAnnotation = "pivt.io/restored"
+)
 
 // fieldManager owns what we change.
 const fieldManager = "pivt-backup"
@@ -38,11 +41,15 @@ const (
 type Stage string
 
 // Nothing is stopped by a claim; it only keeps others away while we look whether the node can be
-// spared. What a restore has started stays held until nothing of the former data is left.
+// spared. What a restore has started, with the data of the backup, stays held until nothing of the former data
+// is left. While those are being removed it is finishing, and there is no way back for any of its nodes. What
+// was returned has been started with its former data, because the restore was cancelled.
 const (
-	Claimed Stage = "claimed"
-	Stopped Stage = "stopped"
-	Started Stage = "started"
+	Claimed   Stage = "claimed"
+	Stopped   Stage = "stopped"
+	Started   Stage = "started"
+	Finishing Stage = "finishing"
+	Returned  Stage = "returned"
 )
 
 // Hold says who has a node in hand.
@@ -58,6 +65,11 @@ type Hold struct {
 	Machine  string    `json:"machine,omitempty"`
 	Since    time.Time `json:"since"`
 	Beat     time.Time `json:"beat"` // when the holder was last alive
+	// Asked are the flags that choose the nodes of a restore. Only the same restore may go on with
+	// nodes that it is finishing.
+	Asked string `json:"asked,omitempty"`
+	// Shared says that an orderer was started with the copy that all orderers share, and not with its own.
+	Shared bool `json:"shared,omitempty"`
 }
 
 // String is a hold in an error.
@@ -143,6 +155,7 @@ func (k *Keeper) set(ctx context.Context, name string) (*appsv1.StatefulSet, err
 type edit struct {
 	hold     *Hold // nil to take it away
 	replicas int32
+	restored string // RestoredAnnotation, if not empty
 }
 
 // change looks at a StatefulSet and does what decide makes of it: nothing if that is nil.
@@ -179,10 +192,11 @@ func (k *Keeper) patch(ctx context.Context, set *appsv1.StatefulSet, e edit) (*a
 		}
 		value = string(text)
 	}
-	body := map[string]any{"metadata": map[string]any{
-		"resourceVersion": set.ResourceVersion,
-		"annotations":     map[string]any{HeldAnnotation: value},
-	}}
+	annotations := map[string]any{HeldAnnotation: value}
+	if e.restored != "" {
+		annotations[RestoredAnnotation] = e.restored
+	}
+	body := map[string]any{"metadata": map[string]any{"resourceVersion": set.ResourceVersion, "annotations": annotations}}
 	if e.replicas != replicas(set) {
 		body["spec"] = map[string]any{"replicas": e.replicas}
 	}

@@ -19,14 +19,14 @@ func TestClaimIsExclusive(t *testing.T) {
 	looks := 0
 	_, err := w.keeper(nil).defaults().change(t.Context(), name, func(set *appsv1.StatefulSet, now *Hold) (*edit, error) {
 		if looks++; looks == 1 {
-			if _, err := w.keeper(nil).defaults().claim(t.Context(), targetOf(peersA(w)[0]), ByBackup, "faster"); err != nil {
+			if _, err := w.keeper(nil).defaults().claim(t.Context(), targetOf(peersA(w)[0]), ByBackup, "faster", nil); err != nil {
 				t.Error(err)
 			}
 		}
 		if now != nil {
 			return nil, taken(*now)
 		}
-		return &edit{&Hold{By: ByBackup, Key: "slower"}, 0}, nil
+		return &edit{hold: &Hold{By: ByBackup, Key: "slower"}}, nil
 	})
 	if !exit.IsTransient(err) {
 		t.Errorf("got %v, want to be told that another was faster", err)

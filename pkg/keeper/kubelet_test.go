@@ -204,6 +204,7 @@ func (w *world) work(p *corev1.Pod, o outcome) {
 	}}}}
 	if pod.Status.Phase == corev1.PodSucceeded {
 		w.restored = append(w.restored, p.Labels[RoleLabel]+" "+node)
+		w.onDisk(role, node, p.Spec.Containers[0].Args)
 	}
 	w.logs[p.Name] = o.log
 	if p.Labels[RoleLabel] == "save" && o.code == 0 {

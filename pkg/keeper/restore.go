@@ -7,25 +7,12 @@ import (
 	"strings"
 	"sync"
 
-	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"pivt.io/pivt/pkg/backup"
 	"pivt.io/pivt/pkg/exit"
 	"pivt.io/pivt/pkg/network"
 )
-
-// RecoveryConfigMap is environment for peers that start after a restore; charts/hlf-kube
-// mentions it as optional.
-const RecoveryConfigMap = "hlf-recovery"
-
-// recovery keeps peers from waiting a minute for private data of each block between the
-// peers' and the orderers' copies: it may be that nobody has them any more.
-func recovery() map[string]string {
-	return map[string]string{"CORE_PEER_GOSSIP_PVTDATA_PULLRETRYTHRESHOLD": "1s"}
-}
 
 // together is how many nodes are restored at a time: the repository is one, and so is its network.
 const together = 4
@@ -34,7 +21,10 @@ const together = 4
 // touched, and start when the last is done. A failure leaves them stopped, and says how to go on; everything
 // may be repeated at any time.
 func (k *Keeper) Restore(ctx context.Context, m backup.Manifest, sel backup.Selection, accept backup.Accept) error {
-	k.defaults()
+	asked := flags(sel)
+	if done, err := k.defaults().conclude(ctx, m.Key, asked); done || err != nil {
+		return err
+	}
 	targets, err := k.chosen(ctx, m, sel)
 	if err != nil {
 		return err
@@ -42,7 +32,10 @@ func (k *Keeper) Restore(ctx context.Context, m backup.Manifest, sel backup.Sele
 	if len(targets) == 0 {
 		return exit.With(fmt.Errorf("backup %s has nothing of the selected nodes", m.Key), exit.NotReady)
 	}
-	grips, err := k.claimAll(ctx, targets, m.Key)
+	if done, err := k.concluded(ctx, targets, m.Key); done || err != nil {
+		return err
+	}
+	grips, err := k.claimAll(ctx, targets, m.Key, func(h *Hold) { h.Asked = asked })
 	if err != nil {
 		return err
 	}
@@ -53,15 +46,27 @@ func (k *Keeper) Restore(ctx context.Context, m backup.Manifest, sel backup.Sele
 	if err := k.relearn(ctx, grips, quorum); err != nil {
 		return again(fmt.Errorf("the data are restored, but %w", err), m.Key)
 	}
-	if err := k.startAll(ctx, grips, func(t target) map[string]uint64 { return floorOf(m, t, quorum) }); err != nil {
+	restored := func(g *grip, h *Hold) { h.Stage, h.Shared = Started, shares(g.t, quorum) }
+	if err := k.startAll(ctx, grips, restored, func(t target) map[string]uint64 { return floorOf(m, t, quorum) }); err != nil {
 		return again(fmt.Errorf("the data are restored, but %w", err), m.Key)
 	}
-	if err := k.tidy(ctx, grips, m.Key); err != nil {
-		return again(fmt.Errorf("the nodes are restored and serve, but what was there before is still on their volumes: %w", err), m.Key)
-	}
-	k.Log.Info("restored", "key", m.Key, "nodes", len(grips))
-	return nil
+	return k.tidy(ctx, grips, m.Key)
 }
+
+// flags spell a selection as the command line does.
+func flags(sel backup.Selection) string {
+	var b strings.Builder
+	for _, org := range slices.Sorted(slices.Values(sel.Orgs)) {
+		b.WriteString(" --org " + org)
+	}
+	for _, node := range slices.Sorted(slices.Values(sel.Nodes)) {
+		b.WriteString(" --node " + node)
+	}
+	return b.String()
+}
+
+// shares reports whether a node goes on from the one copy that all orderers share.
+func shares(t target, quorum bool) bool { return quorum && t.Kind == string(network.Orderer) }
 
 // What to do next is in the text: a hint from the pod that failed comes first.
 func unfinished(err error, key string) error {
@@ -86,6 +91,11 @@ func (k *Keeper) chosen(ctx context.Context, m backup.Manifest, sel backup.Selec
 			return nil, err
 		}
 		all = append(all, cas...)
+		for _, n := range m.Nodes {
+			if n.Kind == kindCA && !slices.ContainsFunc(cas, func(t target) bool { return t.Name == n.Name }) {
+				k.Log.Warn("left out: the namespace has no such CA", kindCA, n.Name)
+			}
+		}
 	}
 	var chosen []target
 	for _, t := range all {
@@ -135,10 +145,10 @@ func floorOf(m backup.Manifest, t target, quorum bool) map[string]uint64 {
 }
 
 // claimAll takes all nodes or none.
-func (k *Keeper) claimAll(ctx context.Context, targets []target, key string) ([]*grip, error) {
+func (k *Keeper) claimAll(ctx context.Context, targets []target, key string, note func(*Hold)) ([]*grip, error) {
 	var all []*grip
 	for _, t := range targets {
-		g, err := k.claim(ctx, t, ByRestore, key)
+		g, err := k.claim(ctx, t, ByRestore, key, note)
 		if err == nil {
 			all = append(all, g)
 			continue
@@ -153,11 +163,11 @@ func (k *Keeper) claimAll(ctx context.Context, targets []target, key string) ([]
 	return all, nil
 }
 
-// refill stops the nodes that no earlier run has started again, and has pods put the data onto their volumes.
+// refill stops the nodes that no earlier run has started with these very data, and has pods put those onto their volumes.
 func (k *Keeper) refill(ctx context.Context, grips []*grip, m backup.Manifest, quorum bool, accept backup.Accept) error {
 	var todo []*grip
 	for _, g := range grips {
-		if g.hold.Stage != Started {
+		if g.hold.Stage != Started || g.hold.Shared != shares(g.t, quorum) {
 			todo = append(todo, g)
 		}
 	}
@@ -167,7 +177,7 @@ func (k *Keeper) refill(ctx context.Context, grips []*grip, m backup.Manifest, q
 	}
 	return k.stopped(ctx, todo, func(ctx context.Context, g *grip) error {
 		args := []string{"restore", "--node", g.t.Name, "--key", m.Key}
-		if quorum && g.t.Kind == string(network.Orderer) {
+		if shares(g.t, quorum) {
 			args = append(args, "--quorum")
 		}
 		if len(risks) > 0 {
@@ -213,12 +223,23 @@ func (k *Keeper) stopped(ctx context.Context, grips []*grip, do func(context.Con
 	return nil
 }
 
-// onVolumes runs a pod on a node's own volumes. The StatefulSet is its owner: a network that is
-// uninstalled takes it along, and nothing else does.
+// roles are those of pods on nodes' own volumes.
+func roles() []string { return []string{"restore", "finish", "undo"} }
+
+// onVolumes runs a pod on a node's own volumes. What pods of other roles did does not count any more. The StatefulSet
+// is its owner: a network that is uninstalled takes it along, and nothing else does.
 func (k *Keeper) onVolumes(ctx context.Context, g *grip, p plan) error {
 	set, err := k.set(ctx, g.t.Name)
 	if err != nil {
 		return err
+	}
+	for _, role := range roles() {
+		if role == p.role {
+			continue
+		}
+		if err := k.halt(ctx, name(role, g.t.Name, p.key)); err != nil {
+			return err
+		}
 	}
 	p.name, p.node, p.claims, p.writable, p.hold = name(p.role, g.t.Name, p.key), &g.t.Node, claims(set), true, g
 	if p.machine == "" {
@@ -265,115 +286,4 @@ func order(err error) int {
 		return 1
 	}
 	return 0
-}
-
-// startAll starts nodes in the order of their ranks, waits for each rank, and keeps them in hand.
-func (k *Keeper) startAll(ctx context.Context, grips []*grip, floor func(target) map[string]uint64) error {
-	if slices.ContainsFunc(grips, func(g *grip) bool { return g.t.Kind == string(network.Peer) }) {
-		if err := k.makeRecovery(ctx); err != nil {
-			return err
-		}
-	}
-	for r := range 3 {
-		var now []*grip
-		for _, g := range grips {
-			if rank(g.t) == r {
-				now = append(now, g)
-			}
-		}
-		for _, g := range now {
-			if err := g.start(ctx); err != nil {
-				return err
-			}
-		}
-		for _, g := range now {
-			if err := k.serving(ctx, g.t, floor(g.t), k.times.recover); err != nil {
-				return err
-			}
-			g.log.Info("serves again", "key", g.hold.Key)
-		}
-	}
-	return nil
-}
-
-// start scales the node to one and keeps it held: a repeated restore must not stop it again.
-func (g *grip) start(ctx context.Context) error {
-	set, err := g.k.change(ctx, g.t.Name, func(set *appsv1.StatefulSet, now *Hold) (*edit, error) {
-		if err := g.mine(set, now); err != nil {
-			return nil, err
-		}
-		if now.Stage == Started && replicas(set) == 1 {
-			return nil, nil
-		}
-		g.hold.Stage, g.hold.Beat = Started, g.k.Now().UTC()
-		hold := g.hold
-		return &edit{&hold, 1}, nil
-	})
-	if err != nil {
-		return err
-	}
-	g.generation = set.Generation
-	return nil
-}
-
-// tidy removes what was replaced, on the machines where the nodes run now: their volumes
-// may be mounted on one machine only. Then it lets the nodes go.
-func (k *Keeper) tidy(ctx context.Context, grips []*grip, key string) error {
-	err := each(grips, func(g *grip) error {
-		pod, err := k.pod(ctx, podOf(g.t.Name))
-		if err != nil {
-			return err
-		}
-		machine := ""
-		if pod != nil {
-			machine = pod.Spec.NodeName
-		}
-		return k.onVolumes(ctx, g, plan{role: "finish", key: key, args: []string{"finish", "--node", g.t.Name, "--key", key}, machine: machine, pinned: true})
-	})
-	if err != nil {
-		return err
-	}
-	return k.letGo(ctx, grips, key)
-}
-
-// letGo ends the holds of nodes that run, and removes what the restore made.
-func (k *Keeper) letGo(ctx context.Context, grips []*grip, key string) error {
-	if err := k.dropRecovery(ctx); err != nil {
-		return err
-	}
-	for _, g := range grips {
-		for _, role := range []string{"restore", "finish", "undo"} {
-			if err := k.drop(ctx, name(role, g.t.Name, key), ""); err != nil {
-				return err
-			}
-		}
-	}
-	for _, g := range grips {
-		if err := g.release(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (k *Keeper) makeRecovery(ctx context.Context) error {
-	m := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: RecoveryConfigMap, Namespace: k.Namespace, Labels: k.labels("restore", "", "")}, Data: recovery()}
-	err := k.call(ctx, func(ctx context.Context) error {
-		_, err := k.Kube.CoreV1().ConfigMaps(k.Namespace).Create(ctx, m, metav1.CreateOptions{FieldManager: fieldManager})
-		return err
-	})
-	if err == nil || apierrors.IsAlreadyExists(err) {
-		return nil
-	}
-	return fmt.Errorf("making configmap/%s: %w", RecoveryConfigMap, err)
-}
-
-func (k *Keeper) dropRecovery(ctx context.Context) error {
-	err := k.call(ctx, func(ctx context.Context) error {
-		return k.Kube.CoreV1().ConfigMaps(k.Namespace).Delete(ctx, RecoveryConfigMap, metav1.DeleteOptions{})
-	})
-	if err == nil || apierrors.IsNotFound(err) {
-		return nil
-	}
-	return fmt.Errorf("deleting configmap/%s: %w", RecoveryConfigMap, err)
 }

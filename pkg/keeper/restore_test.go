@@ -159,8 +159,12 @@ func TestRestoreSurvives(t *testing.T) {
 				again := w.keeper(nil)
 				if then == "repeated" {
 					err = again.Restore(t.Context(), manifest(w), sel, nil)
-				} else {
-					err = again.Cancel(t.Context(), key)
+				} else if err = again.Cancel(t.Context(), key); exit.CodeOf(err) == exit.NotReady {
+					// What was there is being removed: only the restore itself helps, as it says.
+					if !strings.Contains(exit.HintOf(err), `"pivt restore `+key+` --org A"`) {
+						t.Errorf("hint %q", exit.HintOf(err))
+					}
+					err = again.Restore(t.Context(), manifest(w), sel, nil)
 				}
 				if err != nil {
 					t.Fatalf("killed before call %d, %s, then %s: %v\n%s", n, last(l.calls), then, err, w.told())
@@ -174,6 +178,13 @@ func TestRestoreSurvives(t *testing.T) {
 						set := o.(*appsv1.StatefulSet)
 						return replicas(set) == 1 && holdOf(set) == nil && w.up(n.Name())
 					})
+				}
+				want := "own, own"
+				if then == "cancelled" && w.disksOf(peersA(w)) != want {
+					want = "old, old"
+				}
+				if got := w.disksOf(peersA(w)); got != want {
+					t.Errorf("killed before call %d, %s, then %s: the nodes run on %s", n, last(l.calls), then, got)
 				}
 				// A process that died after all had been let go leaves nothing that another could find.
 				if then == "repeated" || died {
@@ -291,11 +302,11 @@ func TestCheckGoesOn(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	k := w.keeper(nil).defaults()
-	g, err := k.claim(t.Context(), targetOf(peersA(w)[0]), ByRestore, key)
+	g, err := k.claim(t.Context(), targetOf(peersA(w)[0]), ByRestore, key, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := g.start(t.Context()); err != nil {
+	if err := g.start(t.Context(), func(_ *grip, h *Hold) { h.Stage = Started }); err != nil {
 		t.Fatal(err)
 	}
 	now := time.Now()

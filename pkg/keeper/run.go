@@ -36,7 +36,7 @@ func (k *Keeper) run(ctx context.Context, p plan, log *slog.Logger) (*corev1.Pod
 }
 
 // make creates a pod, unless it exists: then it is this run's as well if it was made under
-// the same hold and has not failed, and it goes if not.
+// the same hold for the same work and has not failed, and it goes if not.
 func (k *Keeper) make(ctx context.Context, want *corev1.Pod, log *slog.Logger) (*corev1.Pod, error) {
 	for {
 		var made *corev1.Pod
@@ -84,7 +84,17 @@ func sameWork(old, want *corev1.Pod) bool {
 			return false
 		}
 	}
-	return true
+	return slices.Equal(arguments(old), arguments(want))
+}
+
+// arguments are what a pod was told to do.
+func arguments(pod *corev1.Pod) []string {
+	for _, c := range pod.Spec.Containers {
+		if c.Name == Container {
+			return c.Args
+		}
+	}
+	return nil
 }
 
 // remove deletes a pod and waits until it is gone.
@@ -157,7 +167,7 @@ func (k *Keeper) follow(ctx context.Context, made *corev1.Pod, log *slog.Logger)
 			trouble = reason
 		}
 		if time.Since(since) > k.times.stuck {
-			return "", exit.WithHint(fmt.Errorf("pod %s cannot run: %s", pod.Name, trouble), "it is made of backup.image, flow.* and the node's volumes")
+			return "", exit.WithHint(fmt.Errorf("pod %s cannot run: %s", pod.Name, trouble), "it is made of image, backup.*, flow.* and the node's volumes")
 		}
 		return fmt.Sprintf("pod %s: %s", pod.Name, trouble), nil
 	})
@@ -210,7 +220,7 @@ func failure(pod *corev1.Pod) error {
 		text, hint := said(t.Message)
 		switch {
 		case t.Reason == "OOMKilled":
-			return exit.WithHint(fmt.Errorf("pod %s was killed: it needed more memory than its limit", pod.Name), "raise flow.resources.limits.memory")
+			return exit.WithHint(fmt.Errorf("pod %s was killed: it needed more memory than its limit", pod.Name), "raise backup.resources.limits.memory")
 		case text == "":
 			text = fmt.Sprintf("ended with code %d", t.ExitCode)
 			if t.Reason != "" && t.Reason != "Error" {
@@ -277,8 +287,9 @@ func (k *Keeper) lines(ctx context.Context, pod string, n, limit int64) ([]byte,
 	return io.ReadAll(io.LimitReader(r, limit))
 }
 
-// answerLines is where an answer is looked for: it is the last line, unless a library says goodbye.
-const answerLines = 50
+// answerLines is where an answer is looked for: it is the last line, unless a library says goodbye. But containers'
+// logs are kept in pieces of 16 KiB, and kubelets count those.
+const answerLines = 5000
 
 // answer reads what a pod that ended well answered. A kubelet may take a moment to have it.
 func (k *Keeper) answer(ctx context.Context, pod *corev1.Pod) ([]byte, error) {

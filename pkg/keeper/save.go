@@ -66,7 +66,7 @@ func (k *Keeper) saveNode(ctx context.Context, key string, t target) error {
 			return k.saveClones(ctx, t, key)
 		}
 	}
-	g, err := k.claim(ctx, t, ByBackup, key)
+	g, err := k.claim(ctx, t, ByBackup, key, nil)
 	if err != nil {
 		return err
 	}

@@ -155,7 +155,7 @@ func TestSaveFails(t *testing.T) {
 		"OutOfMemory": {
 			reason:  "Another try would need as much memory.",
 			prepare: save(outcome{code: 137, reason: "OOMKilled"}),
-			want:    "more memory than its limit", hint: "flow.resources.limits.memory", code: exit.Failed, stopped: true,
+			want:    "more memory than its limit", hint: "backup.resources.limits.memory", code: exit.Failed, stopped: true,
 		},
 		"Evicted": {
 			reason:  "Another machine may have room.",
@@ -370,7 +370,7 @@ func TestSaveIsDisturbed(t *testing.T) {
 			reason: "A repeated task whose first pod was only thought dead.",
 			do: func(w *world, node string) {
 				k := w.keeper(nil)
-				if _, err := k.defaults().claim(context.Background(), targetOf(peersA(w)[0]), ByBackup, key); err != nil {
+				if _, err := k.defaults().claim(context.Background(), targetOf(peersA(w)[0]), ByBackup, key, nil); err != nil {
 					w.t.Error(err)
 				}
 			},

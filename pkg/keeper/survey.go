@@ -52,12 +52,12 @@ func (k *Keeper) freed(ctx context.Context, key string, t target, saved bool) (*
 		case now.By != ByBackup:
 			return nil, taken(*now)
 		case now.Key == key && saved:
-			return &edit{nil, 1}, nil
+			return &edit{replicas: 1}, nil
 		case now.Key == key:
 			return nil, nil
 		case k.Now().Sub(now.Beat) > k.times.dead:
 			k.Log.Warn("starting a node that a dead backup held", t.Kind, t.Name, "key", now.Key, "beat", now.Beat)
-			return &edit{nil, 1}, nil
+			return &edit{replicas: 1}, nil
 		}
 		return nil, taken(*now)
 	})

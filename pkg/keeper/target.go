@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -76,8 +77,12 @@ func persistent(t target, set *appsv1.StatefulSet) error {
 	if claims(set)[dataVolume] != "" {
 		return nil
 	}
+	hint := fmt.Sprintf("set %s.persistence.enabled when the network is made, or leave its kind out with backup.parts.%ss", t.Kind, t.Kind)
+	if t.Kind == kindCA {
+		hint = `give its StatefulSet a volume claim named "data", or leave CAs out with backup.parts.cas`
+	}
 	return exit.With(exit.WithHint(fmt.Errorf("%s keeps its data in its pod: there is no volume to copy, and stopping it would lose them", t.Name),
-		fmt.Sprintf("set %s.persistence.enabled when the network is made, or leave its kind out with backup.parts.%ss", t.Kind, t.Kind)), exit.Invalid)
+		hint), exit.Invalid)
 }
 
 // ready says what keeps a node from being ready, "" if nothing does. Stuck is set for reasons
@@ -160,8 +165,32 @@ func (k *Keeper) gone(ctx context.Context, g *grip) error {
 	return err
 }
 
-// serving waits until a node that was started is ready and has caught up.
+// serving waits until a node that was started is ready, has caught up, and does its part.
 func (k *Keeper) serving(ctx context.Context, t target, floor map[string]uint64, limit time.Duration) error {
+	return k.back(ctx, t, limit, func(ctx context.Context) error { return k.serves(ctx, t, floor) })
+}
+
+// level waits until a node that was started is ready and has so many blocks. Whether it does its
+// part is not asked: it may need others for that.
+func (k *Keeper) level(ctx context.Context, t target, floor map[string]uint64, limit time.Duration) error {
+	return k.back(ctx, t, limit, func(ctx context.Context) error {
+		once, cancel := context.WithTimeout(ctx, k.times.call)
+		defer cancel()
+		heights, err := k.Nodes.Heights(once, t.node)
+		if err != nil {
+			return err
+		}
+		for _, channel := range slices.Sorted(maps.Keys(floor)) {
+			if heights[channel] < floor[channel] {
+				return fmt.Errorf("channel %q: it has %d of %d blocks", channel, heights[channel], floor[channel])
+			}
+		}
+		return nil
+	})
+}
+
+// back waits until a node that was started is ready and ask has nothing against it.
+func (k *Keeper) back(ctx context.Context, t target, limit time.Duration, ask func(context.Context) error) error {
 	var last error
 	err := k.await(ctx, limit, k.Log.With(t.Kind, t.Name), func(ctx context.Context) (string, error) {
 		last = nil
@@ -172,7 +201,7 @@ func (k *Keeper) serving(ctx context.Context, t target, floor map[string]uint64,
 		if reason, _, err := k.ready(ctx, set); reason != "" || err != nil {
 			return reason, err
 		}
-		if last = k.serves(ctx, t, floor); last != nil {
+		if last = ask(ctx); last != nil {
 			return last.Error(), nil
 		}
 		return "", nil

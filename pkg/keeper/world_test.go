@@ -95,6 +95,10 @@ type world struct {
 	tainted  map[string]bool
 	trouble  func(verb, what, name string) error // an answer of the API server's own
 	uncut    bool                                // no snapshot's moment ever comes
+	disks    map[string]*disk                    // of nodes
+	quorum   int                                 // orderers that must be up for any to serve
+	ahead    map[string]uint64                   // heights of nodes that do not have 7 blocks
+	unjoined string                              // an orderer that has no channel
 	log      bytes.Buffer
 }
 
@@ -122,7 +126,7 @@ func newWorld(t *testing.T) *world {
 		tracker: clienttesting.NewObjectTracker(scheme.Scheme, decoder),
 		objects: clienttesting.NewObjectTracker(dyn, decoder),
 		stuck:   map[string]bool{}, unready: map[string]bool{}, running: map[string]bool{}, starts: map[string]int{},
-		logs: map[string]string{}, saved: map[string]backup.Node{}, tainted: map[string]bool{},
+		disks: map[string]*disk{}, logs: map[string]string{}, saved: map[string]backup.Node{}, tainted: map[string]bool{},
 	}
 	for _, n := range w.net.Nodes() {
 		w.add(nodeSet(n))
@@ -193,6 +197,50 @@ func (w *world) stamp(o metav1.Object) {
 		w.uids++
 		o.SetUID(types.UID(fmt.Sprintf("uid-%d", w.uids)))
 	}
+}
+
+// disk is what lies on a node's volumes: "old" before any restore.
+type disk struct{ now, former, source string }
+
+// onDisk does to a node's volumes what package volume does. The lock is held.
+func (w *world) onDisk(role, node string, args []string) {
+	d := w.disks[node]
+	if d == nil {
+		d = &disk{now: "old"}
+		w.disks[node] = d
+	}
+	source := "own"
+	if slices.Contains(args, "--quorum") {
+		source = "quorum"
+	}
+	switch {
+	case role == "restore" && d.source != source:
+		if d.source == "" {
+			d.former = d.now
+		}
+		d.now, d.source = source, source
+	case role == "undo" && d.source != "":
+		d.now, d.former, d.source = d.former, "", ""
+	case role == "finish":
+		d.former, d.source = "", ""
+	}
+}
+
+// disksOf tells what nodes run on, and whether anything else is left on their volumes.
+func (w *world) disksOf(nodes []*network.Node) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var all []string
+	for _, n := range nodes {
+		text := "old"
+		if d := w.disks[n.Name()]; d != nil {
+			if text = d.now; d.source != "" || d.former != "" {
+				text += " and " + d.former
+			}
+		}
+		all = append(all, text)
+	}
+	return strings.Join(all, ", ")
 }
 
 // lives is one process' time: after so many calls it is dead, and nothing it does reaches the API server.
@@ -477,7 +525,17 @@ func (f *fabric) Heights(_ context.Context, n *network.Node) (map[string]uint64,
 	if !(*world)(f).up(n.Name()) {
 		return nil, errors.New("connection refused")
 	}
-	return map[string]uint64{"common": 7}, nil
+	if n.Name() == f.unjoined {
+		return map[string]uint64{}, nil
+	}
+	return map[string]uint64{"common": f.height(n)}, nil
+}
+
+func (f *fabric) height(n *network.Node) uint64 {
+	if h, ok := f.ahead[n.Name()]; ok {
+		return h
+	}
+	return 7
 }
 
 func (f *fabric) Serving(_ context.Context, n *network.Node, floor map[string]uint64) error {
@@ -486,8 +544,17 @@ func (f *fabric) Serving(_ context.Context, n *network.Node, floor map[string]ui
 	switch {
 	case !(*world)(f).up(n.Name()):
 		return errors.New("connection refused")
-	case floor["common"] > 7:
-		return fmt.Errorf("channel common: 7 of %d blocks", floor["common"])
+	case floor["common"] > f.height(n):
+		return fmt.Errorf("channel common: %d of %d blocks", f.height(n), floor["common"])
+	}
+	up := 0
+	for _, o := range f.net.OrdererOrgs[0].Nodes {
+		if (*world)(f).up(o.Name()) {
+			up++
+		}
+	}
+	if n.Org.Kind == network.Orderer && up < f.quorum {
+		return errors.New("channel common: no leader")
 	}
 	return nil
 }
