@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -226,6 +227,31 @@ func TestInterruptedOverwrite(t *testing.T) {
 			t.Fatalf("after a stop at step %d: %v", i, err)
 		}
 		same(t, fmt.Sprintf("after a stop at step %d", i), newer, content(t, w.Dir))
+	}
+}
+
+// TestUndoInterruptedFinish: one volume's old data beside another's new ones would be a node that nobody has seen.
+func TestUndoInterruptedFinish(t *testing.T) {
+	t.Parallel()
+	older, newer, b := content(t, tinyVolumes(t, 10)), content(t, tinyVolumes(t, 40)), tinyBackup(t)
+	a := acts()["Finish"]
+	steps := countSteps(t, func(d disk) error { return a.run(begin(t, a, b), d) })
+	back := 0
+	for i := range steps {
+		w := begin(t, a, b)
+		if err := a.run(w, stopAt(i)); !errors.Is(err, errPulled) {
+			t.Fatalf("stopped at step %d: got %v", i, err)
+		}
+		err := undo(w.Dir, fast)
+		got := content(t, w.Dir)
+		if maps.Equal(got, newer) {
+			continue
+		}
+		back++
+		same(t, fmt.Sprintf("a stop at step %d, then undone (%v)", i, err), older, got)
+	}
+	if back == 0 || back == steps {
+		t.Errorf("of %d stops %d could be undone; a finish that has not begun can be, one that has removed something cannot", steps, back)
 	}
 }
 

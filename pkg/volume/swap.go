@@ -122,15 +122,17 @@ func (v *swap) canFinish() error {
 	return nil
 }
 
-// finish removes what was replaced.
-func (v *swap) finish() error {
-	if !v.found {
-		return v.forget()
-	}
-	if err := v.canFinish(); err != nil {
+// end says that the old data are not wanted any more.
+func (v *swap) end() error {
+	if err := v.canFinish(); err != nil || !v.found {
 		return err
 	}
-	if err := v.to(finishing); err != nil {
+	return v.to(finishing)
+}
+
+// finish removes what was replaced.
+func (v *swap) finish() error {
+	if err := v.end(); err != nil {
 		return err
 	}
 	return v.forget()
@@ -254,10 +256,13 @@ func removeAll(path string) error {
 }
 
 // Finish removes what Restore has replaced; dir has a directory per volume. Of a restore that
-// is not complete it removes nothing.
+// is not complete it removes nothing. No volume loses anything before all say that they will: what one had
+// before is worth nothing without the others'.
 func Finish(dir string) error { return finish(dir, disk{}) }
 
-func finish(dir string, d disk) error { return each(dir, d, (*swap).canFinish, (*swap).finish) }
+func finish(dir string, d disk) error {
+	return each(dir, d, (*swap).canFinish, (*swap).end, (*swap).forget)
+}
 
 // Undo puts back what Restore has replaced; dir has a directory per volume. Where nothing was
 // restored it does nothing. If one volume cannot go back, none does.
@@ -265,8 +270,8 @@ func Undo(dir string) error { return undo(dir, disk{}) }
 
 func undo(dir string, d disk) error { return each(dir, d, (*swap).canBack, (*swap).back) }
 
-// each does something with all volumes, if it can be done with all of them.
-func each(dir string, d disk, can, do func(*swap) error) error {
+// each does something with all volumes, one step after the other, if it can be done with all of them.
+func each(dir string, d disk, can func(*swap) error, steps ...func(*swap) error) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
@@ -287,9 +292,11 @@ func each(dir string, d disk, can, do func(*swap) error) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	for _, v := range volumes {
-		if err := do(v); err != nil {
-			return fmt.Errorf("volume %s: %w", filepath.Base(v.dir), err)
+	for _, do := range steps {
+		for _, v := range volumes {
+			if err := do(v); err != nil {
+				return fmt.Errorf("volume %s: %w", filepath.Base(v.dir), err)
+			}
 		}
 	}
 	return nil
