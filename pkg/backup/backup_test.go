@@ -306,9 +306,63 @@ func TestCheckKey(t *testing.T) {
 
 func TestStatusMerge(t *testing.T) {
 	t.Parallel()
-	old := backup.Status{Last: &backup.Event{Key: "b", Time: time.Unix(2, 0)}, LastVerified: &backup.Event{Key: "b", Time: time.Unix(2, 0)}}
-	got := old.Merge(backup.Status{LastVerified: &backup.Event{Key: "a", Time: time.Unix(1, 0)}, Last: &backup.Event{Key: "c", Time: time.Unix(3, 0)}})
-	if got.LastVerified.Key != "b" || got.Last.Key != "c" || got.LastFailure != nil {
-		t.Errorf("verifying an old backup again must not hide a newer one: %+v", got)
+	event := func(key string, at int64) *backup.Event { return &backup.Event{Key: key, Time: time.Unix(at, 0)} }
+	cases := map[string]struct {
+		reason            string
+		known, news, want backup.Status
+	}{
+		"Newest": {"Verifying an old backup again must not hide a newer one.",
+			backup.Status{Last: event("b", 2), LastVerified: event("b", 2)}, backup.Status{Last: event("c", 3), LastVerified: event("a", 1)},
+			backup.Status{Last: event("c", 3), LastVerified: event("b", 2)}},
+		"Void": {"A backup that is gone or damaged is nothing to rely on; the newest that is left is, though it is older.",
+			backup.Status{Last: event("b", 2), LastVerified: event("b", 2)}, backup.Status{Void: []string{"c", "b"}, LastVerified: event("a", 1), LastFailure: event("b", 4)},
+			backup.Status{LastVerified: event("a", 1), LastFailure: event("b", 4)}},
+		"NoneLeft": {"Without another one there is none.",
+			backup.Status{LastVerified: event("b", 2), LastFailure: event("b", 1)}, backup.Status{Void: []string{"b"}}, backup.Status{LastFailure: event("b", 1)}},
+		"OthersStay": {"What became of one backup says nothing of another.",
+			backup.Status{Last: event("c", 3), LastVerified: event("b", 2)}, backup.Status{Void: []string{"a"}}, backup.Status{Last: event("c", 3), LastVerified: event("b", 2)}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if diff := cmp.Diff(tc.want, tc.known.Merge(tc.news)); diff != "" {
+				t.Errorf("%s\n-want, +got:\n%s", tc.reason, diff)
+			}
+		})
+	}
+	if data, err := json.Marshal(backup.Status{Void: []string{"a"}}); err != nil || string(data) != "{}" {
+		t.Errorf("news are not remembered themselves: %s, %v", data, err)
+	}
+}
+
+func TestNewestVerified(t *testing.T) {
+	t.Parallel()
+	one := func(key string, finished int64, verified bool) backup.Summary {
+		s := backup.Summary{Key: key, Finished: time.Unix(finished, 0), Complete: true}
+		if verified {
+			s.Verified = &s.Finished
+		}
+		return s
+	}
+	list := []backup.Summary{one("d", 4, true), one("c", 3, false), one("b", 2, true), one("a", 1, true)}
+	for by, want := range map[int64]string{0: "", 1: "a", 3: "b", 9: "d"} {
+		if got, ok := backup.NewestVerified(list, time.Unix(by, 0)); got.Key != want || ok != (want != "") {
+			t.Errorf("the newest verified backup by %d: %q, want %q", by, got.Key, want)
+		}
+	}
+	known := func(verified, last string) backup.Status {
+		return backup.Status{LastVerified: &backup.Event{Key: verified}, Last: &backup.Event{Key: last}}
+	}
+	for _, tc := range []struct {
+		status backup.Status
+		want   []string
+	}{{backup.Status{}, nil}, {known("d", "c"), nil}, {known("c", "c"), []string{"c"}}, {known("y", "z"), []string{"y", "z"}}, {known("b", "z"), []string{"z"}}} {
+		if got := tc.status.Outdated(list); !slices.Equal(got, tc.want) {
+			t.Errorf("outdated of %+v: %v, want %v", tc.status, got, tc.want)
+		}
+	}
+	want := backup.Status{Void: []string{"d", "c"}, LastVerified: &backup.Event{Key: "b", Time: time.Unix(2, 0)}}
+	if diff := cmp.Diff(want, backup.Voided(list, "d", "c")); diff != "" {
+		t.Errorf("without d and c: -want, +got:\n%s", diff)
 	}
 }

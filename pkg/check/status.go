@@ -156,7 +156,7 @@ func (s *Status) nodes(a *Access, state kube.State, held []keeper.Hold) (up map[
 // to tell.
 func (s *Status) backups(ctx context.Context, a *Access) {
 	known, err := keeper.ReadStatus(ctx, a.Kube.Core(), a.Kube.Namespace())
-	if err == nil && known != (backup.Status{}) {
+	if err == nil && known.Any() {
 		s.Backup = &known
 	}
 }

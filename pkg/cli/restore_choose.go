@@ -40,22 +40,11 @@ func (o *restoreOptions) choose(ctx context.Context, b *backups, key string) (sh
 	if err != nil {
 		return shown{}, err
 	}
-	one, ok := newest(list, at)
+	one, ok := backup.NewestVerified(list, at)
 	if !ok {
 		return shown{}, exit.WithHint(exit.With(fmt.Errorf("no verified backup was finished by %s", at.UTC().Format(time.RFC3339)), exit.Failed), `"pivt backup list" shows what there is`)
 	}
 	return b.show(ctx, one.Key)
-}
-
-// newest is the last verified backup that had been finished by a moment.
-func newest(list []backup.Summary, at time.Time) (backup.Summary, bool) {
-	var best backup.Summary
-	for _, one := range list {
-		if one.Complete && one.Verified != nil && !one.Finished.After(at) && one.Finished.After(best.Finished) {
-			best = one
-		}
-	}
-	return best, best.Key != ""
 }
 
 // moment reads a time, or how long ago it was.

@@ -174,6 +174,9 @@ func (r *Repository) manifest(ctx context.Context, key string) (*backup.Manifest
 		return nil, err
 	}
 	e, err := r.entry(ctx, string(s.Snapshot), "")
+	if errors.Is(err, ErrNotFound) {
+		return nil, fmt.Errorf("%w: the backup is listed, and its manifest is gone", ErrDamaged)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -246,6 +249,14 @@ func (r *Repository) Verified(ctx context.Context, key string, at time.Time) err
 		})
 	}
 	return r.fail("noting that backup "+key+" was verified", err)
+}
+
+// Unverified takes back that a backup was verified. One that never was is no error.
+func (r *Repository) Unverified(ctx context.Context, key string) error {
+	return r.fail("noting that backup "+key+" is not good", r.write(ctx, "unverified", func(ctx context.Context, w repo.RepositoryWriter) error {
+		_, err := remove(ctx, w, key, []string{typeVerified})
+		return err
+	}))
 }
 
 // write runs f in a session and commits what it wrote, all of it or nothing.

@@ -1,12 +1,14 @@
 package repository
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/kopia/kopia/repo"
 
 	"pivt.io/pivt/pkg/backup"
 )
@@ -78,6 +80,23 @@ func TestBackups(t *testing.T) {
 		t.Errorf("List: -want, +got:\n%s", diff)
 	}
 
+	if err := r.Verified(t.Context(), first.Key, at); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Unverified(t.Context(), second.Key); err != nil {
+		t.Fatal(err)
+	}
+	want[1].Verified, want[2].Verified = nil, &at
+	if list, err = other.List(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, list[1:]); diff != "" {
+		t.Errorf("List after Unverified of one: -want, +got:\n%s", diff)
+	}
+	if err := r.Unverified(t.Context(), third.Key); err != nil {
+		t.Errorf("Unverified of what never was = %v", err)
+	}
+
 	if err := r.Delete(t.Context(), second.Key, third.Key, "20260304-020000"); err != nil {
 		t.Fatal(err)
 	}
@@ -118,6 +137,26 @@ func TestSealAgain(t *testing.T) {
 	m.Nodes[0].Volumes[0].Snapshot = "0123456789abcdef0123456789abcdef"
 	if err := r.Seal(t.Context(), m); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "peer0") {
 		t.Errorf("Seal with a snapshot that is not there = %v, want ErrNotFound that names the node", err)
+	}
+}
+
+// TestManifestGone is a backup that is listed and has lost its manifest: that is damage, and not a key
+// that nobody has used.
+func TestManifestGone(t *testing.T) {
+	t.Parallel()
+	r := newPlace(t).open(t)
+	if err := r.Seal(t.Context(), backup.Manifest{APIVersion: backup.Version, Key: "k", Namespace: "fabric", Started: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	s, err := r.sealed(t.Context(), "k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.write(t.Context(), "test", func(ctx context.Context, w repo.RepositoryWriter) error { return w.DeleteManifest(ctx, s.Snapshot) }); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Manifest(t.Context(), "k"); !errors.Is(err, ErrDamaged) || errors.Is(err, ErrNotFound) {
+		t.Errorf("Manifest = %v, want ErrDamaged", err)
 	}
 }
 

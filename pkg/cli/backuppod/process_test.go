@@ -2,6 +2,7 @@ package backuppod_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -39,6 +40,15 @@ type pod struct {
 	cluster  kubernetes.Interface
 	env      map[string]string
 	logs     bytes.Buffer
+	heard    func(line string) // is told what is logged
+}
+
+// Write implements io.Writer for the log.
+func (p *pod) Write(line []byte) (int, error) {
+	if p.heard != nil {
+		p.heard(string(line))
+	}
+	return p.logs.Write(line)
 }
 
 func newPod(t *testing.T) *pod {
@@ -85,6 +95,11 @@ func (p *pod) put(name, text string) {
 // run runs the program and returns its code, what it wrote to standard output, and its last words.
 func (p *pod) run(args ...string) (exit.Code, string, string) {
 	p.t.Helper()
+	return p.under(p.t.Context(), args...)
+}
+
+func (p *pod) under(ctx context.Context, args ...string) (exit.Code, string, string) {
+	p.t.Helper()
 	settings, err := json.Marshal(p.settings)
 	if err != nil {
 		p.t.Fatal(err)
@@ -93,7 +108,7 @@ func (p *pod) run(args ...string) (exit.Code, string, string) {
 	var out bytes.Buffer
 	last := filepath.Join(p.root, "termination")
 	_ = os.Remove(last)
-	code := backuppod.Main(p.t.Context(), backuppod.Process{Args: args, Env: func(name string) string { return p.env[name] }, Stdout: &out, Stderr: &p.logs, Root: p.root, Termination: last,
+	code := backuppod.Main(ctx, backuppod.Process{Args: args, Env: func(name string) string { return p.env[name] }, Stdout: &out, Stderr: p, Root: p.root, Termination: last,
 		Cluster: func() (kubernetes.Interface, dynamic.Interface, error) {
 			return p.cluster, dynamicfake.NewSimpleDynamicClient(runtime.NewScheme()), nil
 		}})
@@ -120,6 +135,16 @@ func (p *pod) answer(into any, args ...string) {
 	if err := json.Unmarshal(data, into); err != nil {
 		p.t.Fatal(err)
 	}
+}
+
+// status is what the cluster remembers of backups.
+func (p *pod) status() backup.Status {
+	p.t.Helper()
+	s, err := keeper.ReadStatus(p.t.Context(), p.cluster, "fabric")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return s
 }
 
 // save runs a copy pod for a node and keeps its result, as the keeper does.
@@ -179,9 +204,8 @@ func TestBackupOfPods(t *testing.T) {
 	if shown.Verified == nil {
 		t.Error("a verified backup is not called so")
 	}
-	status, err := keeper.ReadStatus(t.Context(), p.cluster, "fabric")
-	if err != nil || status.Last == nil || status.LastVerified == nil || status.LastVerified.Key != "k1" || status.LastFailure != nil {
-		t.Errorf("what the cluster remembers: %+v, %v", status, err)
+	if status := p.status(); status.Last == nil || status.LastVerified == nil || status.LastVerified.Key != "k1" || status.LastFailure != nil {
+		t.Errorf("what the cluster remembers: %+v", status)
 	}
 
 	if _, _, words := p.run("restore", "--node", "hlf-peer--org2--peer0", "--key", "k1"); !strings.Contains(words, "has no copy of hlf-peer--org2--peer0") {
@@ -219,6 +243,10 @@ func TestBackupOfPods(t *testing.T) {
 	}
 	var deleted []string
 	p.answer(&deleted, "delete", "k1")
+	p.must("step", "prune", "--key=k3", "--action=create")
+	if status := p.status(); status.LastVerified != nil || status.Last == nil || status.Last.Key != "k3" {
+		t.Errorf("the cluster remembers a backup that is gone: %+v", status)
+	}
 	if code, _, words := p.run("show", "k1"); code == exit.OK || !strings.Contains(words, "k1") {
 		t.Errorf("showing what was deleted: exit %d: %s", code, words)
 	}

@@ -10,15 +10,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"pivt.io/pivt/pkg/backup"
-	"pivt.io/pivt/pkg/exit"
 	"pivt.io/pivt/pkg/network"
 	"pivt.io/pivt/pkg/repository"
 	"pivt.io/pivt/pkg/step"
-	"pivt.io/pivt/pkg/volume"
 )
 
 // seal writes the manifest, if all that belongs to the backup is there.
@@ -107,49 +104,6 @@ func (t *task) optional(name string) ([]byte, error) {
 		return nil, fmt.Errorf("reading %s: %w", name, err)
 	}
 	return data, nil
-}
-
-// verify proves a backup by restoring it where nobody sees it.
-func (t *task) verify(ctx context.Context) error {
-	var m *backup.Manifest
-	err := t.p.withRepository(ctx, toWrite, func(ctx context.Context, _ backup.Settings, r *repository.Repository) error {
-		var err error
-		if m, err = r.Manifest(ctx, t.key); err != nil {
-			return err
-		}
-		findings, err := volume.Verify(ctx, r, *m, t.p.path(backup.ScratchDir), t.p.progress())
-		if err != nil {
-			return err
-		}
-		if len(findings) > 0 {
-			return exit.WithHint(exit.With(fmt.Errorf("backup %s is not good: %s", t.key, sentences(findings)), exit.Failed),
-				"make another one; what it shares with this one may be damaged there too")
-		}
-		return r.Verified(ctx, t.key, time.Now().UTC())
-	})
-	if err != nil {
-		if !exit.IsTransient(err) {
-			event := backup.Event{Key: t.key, Time: time.Now().UTC(), Message: err.Error()}
-			err = errors.Join(err, t.record(ctx, backup.Status{LastFailure: &event}))
-		}
-		return err
-	}
-	t.log.Info("verified", "nodes", len(m.Nodes), "bytes", m.Bytes())
-	return t.record(ctx, backup.Status{LastVerified: &backup.Event{Key: t.key, Time: m.Finished}})
-}
-
-// maxFindings is how many of them an error spells out.
-const maxFindings = 5
-
-func sentences(findings []volume.Finding) string {
-	var all []string
-	for _, f := range findings[:min(len(findings), maxFindings)] {
-		all = append(all, f.String())
-	}
-	if more := len(findings) - maxFindings; more > 0 {
-		all = append(all, fmt.Sprintf("and %d more", more))
-	}
-	return strings.Join(all, "; ")
 }
 
 // record tells the cluster what "pivt status" shows.

@@ -188,8 +188,27 @@ func (t *task) prune(ctx context.Context) error {
 			}
 		}
 		t.log.Info("pruned", "removed", strings.Join(keys, " "), "left", len(list)-len(drop))
-		return r.Maintain(ctx)
+		list = slices.DeleteFunc(list, func(s backup.Summary) bool { return slices.Contains(keys, s.Key) })
+		return errors.Join(t.correct(ctx, list), r.Maintain(ctx))
 	})
+}
+
+// correct has the cluster forget backups that the repository does not have any more, whoever
+// deleted them.
+func (t *task) correct(ctx context.Context, list []backup.Summary) error {
+	k, err := t.p.starter(t.settings, t.log)
+	if err != nil {
+		return err
+	}
+	known, err := keeper.ReadStatus(ctx, k.Kube, k.Namespace)
+	if err != nil {
+		return err
+	}
+	gone := known.Outdated(list)
+	if len(gone) == 0 {
+		return nil
+	}
+	return k.Record(ctx, backup.Voided(list, gone...))
 }
 
 // succeeded is Argo's word.
