@@ -34,11 +34,11 @@ func TestCA(t *testing.T) {
 	if diff := cmp.Diff([]string{name}, w.savedNames()); diff != "" {
 		t.Fatalf("saved: -want, +got:\n%s", diff)
 	}
-	if got := w.saved[name]; got.Kind != "ca" || got.Org != "a" || w.starts[name] != 2 {
-		t.Errorf("saved is %+v, started %d times", got, w.starts[name])
+	if got := w.saved[name]; got.Kind != "ca" || got.Org != "a" || w.started(name) != 2 {
+		t.Errorf("saved is %+v, started %d times", got, w.started(name))
 	}
-	if err := k.SaveCAs(t.Context(), key, map[string]bool{name: true}); err != nil || w.starts[name] != 2 {
-		t.Errorf("a CA that is saved was started %d times, and %v", w.starts[name], err)
+	if err := k.SaveCAs(t.Context(), key, map[string]bool{name: true}); err != nil || w.started(name) != 2 {
+		t.Errorf("a CA that is saved was started %d times, and %v", w.started(name), err)
 	}
 
 	m := manifest(w)
@@ -47,8 +47,8 @@ func TestCA(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.eventually("it runs and is free", func() bool { return w.hold(name) == nil && w.up(name) })
-	if !slices.Contains(w.restored, "restore "+name) || !slices.Contains(w.restored, "finish "+name) || w.starts[name] != 3 {
-		t.Errorf("the CA was started %d times; pods did %q", w.starts[name], w.restored)
+	if !slices.Contains(w.restored, "restore "+name) || !slices.Contains(w.restored, "finish "+name) || w.started(name) != 3 {
+		t.Errorf("the CA was started %d times; pods did %q", w.started(name), w.restored)
 	}
 	// In a namespace without it nobody is told that all is back while it is not.
 	now := time.Now()
@@ -64,7 +64,7 @@ func TestCA(t *testing.T) {
 	if err := k.Check(t.Context(), m, &now, backup.Identity{}, backup.Selection{Orgs: []string{"A"}}, accept); err != nil {
 		t.Errorf("nobody asked for it: %v", err)
 	}
-	if w.starts[other.Name] != 1 {
+	if w.started(other.Name) != 1 {
 		t.Error("somebody else's CA was stopped")
 	}
 }

@@ -48,8 +48,8 @@ func TestRestore(t *testing.T) {
 	}
 	for _, n := range w.net.Nodes() {
 		w.eventually(n.Name()+" runs and is free", func() bool { return w.hold(n.Name()) == nil })
-		if w.starts[n.Name()] != 2 {
-			t.Errorf("%s was started %d times, want 2", n.Name(), w.starts[n.Name()])
+		if w.started(n.Name()) != 2 {
+			t.Errorf("%s was started %d times, want 2", n.Name(), w.started(n.Name()))
 		}
 		want := "restore --node " + n.Name() + " --key " + key
 		if n.Org.Kind == "orderer" {
@@ -91,11 +91,11 @@ func TestRestoreOrder(t *testing.T) {
 		t.Errorf("peers would start without recovery: %v", err)
 	}
 	// Cured, and repeated: what serves already is not stopped again.
-	before := w.starts[orderers(w)[0].Name()]
+	before := w.started(orderers(w)[0].Name())
 	if err := w.keeper(nil).Restore(t.Context(), manifest(w), backup.Selection{}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if w.starts[orderers(w)[0].Name()] != before {
+	if w.started(orderers(w)[0].Name()) != before {
 		t.Error("an orderer that served was stopped again")
 	}
 	for _, n := range w.net.Nodes() {
@@ -131,7 +131,7 @@ func TestRestoreOneNode(t *testing.T) {
 				if n == one || kind == network.Orderer && n.Org.Kind == network.Orderer {
 					want = 2
 				}
-				if got := w.starts[n.Name()]; got != want {
+				if got := w.started(n.Name()); got != want {
 					t.Errorf("%s was started %d times, want %d", n.Name(), got, want)
 				}
 			}

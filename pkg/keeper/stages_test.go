@@ -18,6 +18,8 @@ import (
 // failing lets the pods of a role fail at one node, until it is told otherwise.
 func (w *world) failing(role string, n *network.Node) (cure func()) {
 	broken := true
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.end = func(p *corev1.Pod) outcome {
 		if broken && p.Labels[RoleLabel] == role && p.Labels[NodeLabel] == n.Name() {
 			return outcome{code: 1, message: "broken"}
@@ -129,8 +131,8 @@ func TestCancelTooLate(t *testing.T) {
 		t.Errorf("the nodes run on %s", got)
 	}
 	for _, n := range peersA(w) {
-		if w.starts[n.Name()] != 2 {
-			t.Errorf("%s was started %d times, want 2", n.Name(), w.starts[n.Name()])
+		if w.started(n.Name()) != 2 {
+			t.Errorf("%s was started %d times, want 2", n.Name(), w.started(n.Name()))
 		}
 	}
 }
@@ -175,7 +177,7 @@ func TestRestoreIsNotDoneTwice(t *testing.T) {
 		}
 		var free []string
 		for _, p := range peersA(w) {
-			if w.starts[p.Name()] == 2 && w.hold(p.Name()) == nil {
+			if w.started(p.Name()) == 2 && w.hold(p.Name()) == nil {
 				free = append(free, p.Name())
 			}
 		}
@@ -183,7 +185,7 @@ func TestRestoreIsNotDoneTwice(t *testing.T) {
 			t.Fatalf("killed before call %d, %s, then repeated: %v", n, last(l.calls), err)
 		}
 		for _, p := range peersA(w) {
-			if slices.Contains(free, p.Name()) && w.starts[p.Name()] != 2 {
+			if slices.Contains(free, p.Name()) && w.started(p.Name()) != 2 {
 				t.Errorf("killed before call %d, %s: %s had been let go, and was stopped again", n, last(l.calls), p.Name())
 			}
 		}
@@ -243,8 +245,8 @@ func TestRestoreWithoutMajority(t *testing.T) {
 	if err := w.keeper(nil).Restore(t.Context(), manifest(w), backup.Selection{Nodes: []string{o[0].Name()}}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if w.starts[o[2].Name()] != 2 {
-		t.Errorf("the orderer that remembers was started %d times, want 2", w.starts[o[2].Name()])
+	if w.started(o[2].Name()) != 2 {
+		t.Errorf("the orderer that remembers was started %d times, want 2", w.started(o[2].Name()))
 	}
 	if got := w.disksOf(o[:1]); got != "own" {
 		t.Errorf("it runs on %s", got)
@@ -265,7 +267,7 @@ func TestRestoreKnowsPeers(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "7 of 9 blocks") {
 		t.Errorf("got %v", err)
 	}
-	if w.starts[o[0].Name()] != 1 {
+	if w.started(o[0].Name()) != 1 {
 		t.Error("the restored orderer was started")
 	}
 }

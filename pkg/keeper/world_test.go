@@ -226,6 +226,13 @@ func (w *world) onDisk(role, node string, args []string) {
 	}
 }
 
+// started is how often a node was started.
+func (w *world) started(node string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.starts[node]
+}
+
 // disksOf tells what nodes run on, and whether anything else is left on their volumes.
 func (w *world) disksOf(nodes []*network.Node) string {
 	w.mu.Lock()
