@@ -1,12 +1,15 @@
 package cli
 
 import (
+	"context"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"pivt.io/pivt/pkg/backup"
 	"pivt.io/pivt/pkg/deploy"
+	"pivt.io/pivt/pkg/keeper"
 )
 
 type verifyOptions struct {
@@ -128,7 +131,21 @@ func (b *backups) delete(c *cobra.Command, keys []string, yes bool) error {
 	if err := b.ask(ctx, "removal", nil, append([]string{"delete"}, keys...)...); err != nil {
 		return err
 	}
+	b.forget(ctx, slices.DeleteFunc(list, func(one backup.Summary) bool { return slices.Contains(keys, one.Key) }))
 	return b.g.changes(b.s.Stdout, changes)
+}
+
+// forget has the cluster remember only backups that are left; the pod that deletes has no right to. If
+// that fails the backups are gone all the same, and a prune corrects it.
+func (b *backups) forget(ctx context.Context, left []backup.Summary) {
+	k := keeper.Keeper{Kube: b.d.Kube.Core(), Namespace: b.d.Kube.Namespace()}
+	known, err := keeper.ReadStatus(ctx, k.Kube, k.Namespace)
+	if gone := known.Outdated(left); err == nil && len(gone) > 0 {
+		err = k.Record(ctx, backup.Voided(left, gone...))
+	}
+	if err != nil {
+		b.d.Report.Start("what \"pivt status\" says of backups").Warn("may be out of date: " + err.Error())
+	}
 }
 
 // worth is what a backup is worth, in words.

@@ -308,8 +308,15 @@ func TestDeletePruneSchedule(t *testing.T) {
 	if got := u.mustRun("backup", "prune", "--set", "backup.keep.last=9"); got != "" || len(u.cluster.Names("workflows", testNamespace)) > 0 {
 		t.Errorf("a prune of nothing: %q", got)
 	}
+	k := keeper.Keeper{Kube: u.core().Core(), Namespace: testNamespace}
+	u.must(k.Record(u.Context(), backup.Status{LastVerified: &backup.Event{Key: "morning", Time: today(3)}, Last: &backup.Event{Key: "late", Time: today(11)}}))
 	if got := u.mustRun("backup", "delete", "late", "morning", "--yes"); got != "backup/late deleted\nbackup/morning deleted\n" {
 		t.Errorf("delete: %q", got)
+	}
+	status, err := keeper.ReadStatus(u.Context(), u.core().Core(), testNamespace)
+	u.must(err)
+	if d := cmp.Diff(backup.Status{LastVerified: &backup.Event{Key: "noon", Time: today(12)}}, status); d != "" {
+		t.Errorf("the cluster remembers of what was deleted: -want, +got:\n%s", d)
 	}
 	if d := cmp.Diff([]string{"list", "list", "list", "delete late morning"}, u.vault.asked); d != "" {
 		t.Errorf("the repository was asked: -want, +got:\n%s", d)
