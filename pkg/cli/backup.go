@@ -201,18 +201,22 @@ func (b *backups) explain(ctx context.Context, c *cobra.Command, o backupFlags, 
 	ns := b.d.Kube.Namespace()
 	if exit.CodeOf(err) == exit.Interrupted && out.Workflow == "" {
 		return exit.WithHint(exit.With(errors.New("interrupted before it was known whether the workflow was submitted"), exit.Interrupted),
-			fmt.Sprintf("repeat the command, which finds one that is under way; or look: kubectl -n %s get workflows -l pivt.io/flow=backup", ns))
+			fmt.Sprintf("this finds one that is under way: %s; or look: kubectl -n %s get workflows -l pivt.io/flow=backup", goOn(c, r), ns))
 	}
 	if exit.CodeOf(err) == exit.Interrupted {
 		stop := fmt.Sprintf("argo -n %s stop %s", ns, out.Workflow)
 		if o.stop {
-			return exit.WithHint(exit.With(fmt.Errorf("interrupted; workflow %s has been stopped%s", out.Workflow, startedAgain(r)), exit.Interrupted), "repeat the command to go on where it was: "+goOn(c, r, out.Key))
+			return exit.WithHint(exit.With(fmt.Errorf("interrupted; workflow %s has been stopped%s", out.Workflow, startedAgain(r)), exit.Interrupted), "go on where it was: "+goOn(c, r))
 		}
 		return exit.WithHint(exit.With(fmt.Errorf("interrupted; workflow %s goes on", out.Workflow), exit.Interrupted),
-			fmt.Sprintf("follow it again: %s; or stop it: %s%s", goOn(c, r, out.Key), stop, startedAgain(r)))
+			fmt.Sprintf("follow it again: %s; or stop it: %s%s", goOn(c, r), stop, startedAgain(r)))
 	}
-	if exit.CodeOf(err) == exit.Invalid || out.Workflow == "" || errors.Is(err, context.DeadlineExceeded) {
-		return err // nothing was begun, or the workflow goes on
+	if errors.Is(err, context.DeadlineExceeded) && out.Workflow != "" {
+		return exit.WithHint(exit.With(errors.New(err.Error()), exit.TimedOut), // whose own hint knows of no key
+			fmt.Sprintf("the workflow goes on; follow it again: %s; or see it with: kubectl -n %s get workflow %s", goOn(c, r), ns, out.Workflow))
+	}
+	if exit.CodeOf(err) == exit.Invalid || out.Workflow == "" {
+		return err // nothing was begun
 	}
 	looking, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
@@ -224,7 +228,7 @@ func (b *backups) explain(ctx context.Context, c *cobra.Command, o backupFlags, 
 		return hinted(err, "", keeper.Cures(held))
 	}
 	if r.Action == deploy.BackupCreate && !out.Sealed {
-		return hinted(err, "; every node has been started again", "go on where it was: "+goOn(c, r, out.Key))
+		return hinted(err, "; every node has been started again", "go on where it was: "+goOn(c, r))
 	}
 	return err
 }
@@ -242,30 +246,6 @@ func startedAgain(r deploy.BackupRun) string {
 		return "; nodes that it has stopped are started again within a minute"
 	}
 	return ""
-}
-
-// goOn is the command that goes on with a run. A restore of some nodes must not become one of all.
-func goOn(c *cobra.Command, r deploy.BackupRun, key string) string {
-	words := []string{c.CommandPath()}
-	switch {
-	case r.Action == deploy.BackupCreate:
-		words = append(words, "--key", key)
-	case key != "":
-		words = append(words, key)
-	}
-	for _, org := range r.Selection.Orgs {
-		words = append(words, "--org", org)
-	}
-	for _, node := range r.Selection.Nodes {
-		words = append(words, "--node", node)
-	}
-	for _, risk := range r.Accept {
-		words = append(words, "--accept", string(risk))
-	}
-	if r.Cancel {
-		words = append(words, "--cancel")
-	}
-	return strings.Join(words, " ")
 }
 
 // find gives one complete backup of a list.

@@ -72,16 +72,16 @@ is missing, nothing was begun; 4 timed out; 130 interrupted, the workflow goes o
 
 func (o *createOptions) run(c *cobra.Command, b *backups, passphrase string) error {
 	ctx := c.Context()
-	if err := b.d.NotHeld(ctx); err != nil {
-		return err
-	}
 	began := b.s.Now()
 	r := deploy.BackupRun{Action: deploy.BackupCreate, Key: o.key, Files: b.files()}
+	if r.Key == "" { // chosen here, so that the run can be found again by it
+		r.Key = backup.NewKey(began)
+	}
+	if err := b.d.NotHeldBut(ctx, r.Key); err != nil {
+		return err
+	}
 	if passphrase != "" {
 		var err error
-		if r.Key == "" { // the ConfigMap is named after it
-			r.Key = backup.NewKey(b.s.Now())
-		}
 		if r.CryptoConfig, err = b.sealTree(ctx, r.Key, o.dir(b), passphrase); err != nil {
 			return err
 		}

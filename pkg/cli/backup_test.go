@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +23,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"pivt.io/pivt/pkg/backup"
+	"pivt.io/pivt/pkg/deploy"
 	"pivt.io/pivt/pkg/deploy/deploytest"
 	"pivt.io/pivt/pkg/exit"
 	"pivt.io/pivt/pkg/keeper"
@@ -457,7 +461,7 @@ func TestBackupCreateFails(t *testing.T) {
 		"Peers": {
 			"Every node runs, and what was saved is not saved again.",
 			"peers-org1", deploytest.TaskFailure{ExitCode: 1, Message: "the repository is full"}, "", exit.Failed, "",
-			[]string{"peers-org1: the repository is full; every node has been started again\n", "; go on where it was: pivt backup create --key 20261121-120000\n"},
+			[]string{"peers-org1: the repository is full; every node has been started again\n", "; go on where it was: pivt backup create --key 20261121-120000 --kubeconfig "},
 		},
 		"Held": {
 			"A node that is still stopped is the first thing to know.",
@@ -526,25 +530,154 @@ func (h hearing) Write(p []byte) (int, error) {
 	return h.Writer.Write(p)
 }
 
-// TestBackupInterrupted presses Ctrl-C: the workflow goes on, and the last words say how to
-// follow and how to stop it.
+// words reads a printed command as a shell does.
+func (u *saver) words(line string) []string {
+	u.Helper()
+	out, err := exec.CommandContext(u.Context(), "sh", "-c", `pivt() { printf '%s\0' "$@"; }; `+line).Output()
+	u.must(err)
+	return strings.Split(strings.TrimSuffix(string(out), "\x00"), "\x00")
+}
+
+// leaving runs a command until a workflow of it runs, and leaves it then: by Ctrl-C, or when its
+// time is up.
+func (u *saver) leaving(why error, args ...string) (code exit.Code, name, text string) {
+	u.Helper()
+	u.cluster.HoldTasks()
+	ctx, interrupt := context.WithCancelCause(u.Context())
+	defer interrupt(nil)
+	s, stdout, stderr := u.state(append(args, "--kubeconfig", u.cluster.Kubeconfig(testNamespace))...)
+	s.Stderr = hearing{stderr, ": running", func() { interrupt(why) }}
+	s.Now = func() time.Time { return today(12) }
+	s.Ask = u.vault.ask
+	code = Run(ctx, s)
+	if runs := u.cluster.Names("workflows", testNamespace); len(runs) != 1 || stdout.String() != "" {
+		u.Fatalf("workflows %v, stdout %q\n%s", runs, stdout, stderr)
+	}
+	return code, u.cluster.Names("workflows", testNamespace)[0], failing(stderr.String())
+}
+
+// TestBackupInterrupted leaves a backup, whose workflow goes on, and does what the last words
+// say: the same workflow is followed, and no second one is made.
 func TestBackupInterrupted(t *testing.T) {
 	t.Parallel()
+	const key = "20261121-120000"
+	cases := map[string]struct {
+		reason string
+		args   []string
+		why    error
+		code   exit.Code
+		said   string // before the command; %s is the workflow
+		after  string // what follows it, up to a semicolon
+	}{
+		"Bare": {
+			"The key that nobody chose is the one that the hint names.",
+			nil, errInterrupted, exit.Interrupted, "interrupted; workflow %s goes on\nHint:  follow it again: ", "or stop it: argo -n fabric stop %s; nodes that it has stopped are started again within a minute\n",
+		},
+		"Named": {
+			"A key that somebody chose stays.",
+			[]string{"--key", key}, errInterrupted, exit.Interrupted, "interrupted; workflow %s goes on\nHint:  follow it again: ", "or stop it: ",
+		},
+		"Flags": {
+			"What was asked for is asked for again, whatever a shell makes of it.",
+			[]string{"-f", "crypto-config.yaml", "-f", "network.yaml", "-f", "it's mine.yaml", "-n", testNamespace, "--context", "test",
+				"--set", "backup.maxDowntime=20m", "--set", "backup.resources.limits.memory=2Gi", "--passphrase-file", "pass phrase.txt", "--crypto-config", "crypto-config"},
+			errInterrupted, exit.Interrupted, "interrupted; workflow %s goes on\nHint:  follow it again: ", "or stop it: ",
+		},
+		"TimeIsUp": {
+			"Who waits no longer may want to know later.",
+			[]string{"--timeout", "1h"}, ended{"time is up (--timeout 1h)", context.DeadlineExceeded}, exit.TimedOut, "waiting for workflow %s (begin): time is up (--timeout 1h)\nHint:  the workflow goes on; follow it again: ",
+			"or see it with: kubectl -n fabric get workflow %s\n",
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			u := newSaver(t)
+			u.mustRun("crypto", "generate")
+			u.write("pass phrase.txt", "correct horse battery\n")
+			u.write("it's mine.yaml", "backup: {keep: {daily: 7}}\n")
+			code, name, text := u.leaving(tc.why, slices.Concat([]string{"backup", "create"}, tc.args)...)
+			said, after := strings.ReplaceAll(tc.said, "%s", name), strings.ReplaceAll(tc.after, "%s", name)
+			rest, begins := strings.CutPrefix(text, said)
+			command, end, _ := strings.Cut(rest, "; ")
+			if code != tc.code || !begins || !strings.HasPrefix(end, after) || !strings.Contains(command, " --kubeconfig ") || strings.Contains(text, "correct horse") {
+				t.Fatalf("%s\nexit %d, want %d; the last words: %s", tc.reason, code, tc.code, text)
+			}
+			// The backup has a node in hand, and was begun an hour ago.
+			u.hold("hlf-peer--org1--peer0", keeper.ByBackup, key)
+			u.vault.add(key, today(12), true, sample())
+			s, stdout, stderr := u.state(u.words(command)...)
+			s.Now = func() time.Time { return today(13) }
+			s.Ask = u.vault.ask
+			s.Stderr = hearing{stderr, "workflow backup-flow-", u.cluster.EndTasks}
+			code = Run(t.Context(), s)
+			if want := "backup/" + key + " created\nbackup/" + key + " verified\n"; code != exit.OK || stdout.String() != want {
+				t.Errorf("%s\n%s\nexit %d, stdout %q\n%s", tc.reason, command, code, stdout, stderr)
+			}
+			if runs := u.cluster.Names("workflows", testNamespace); len(runs) != 1 || !strings.Contains(stderr.String(), "which is under way") {
+				t.Errorf("%s\n%s\nis not the same run: %v\n%s", tc.reason, command, runs, stderr)
+			}
+		})
+	}
+}
+
+// TestBackupInterruptedEarly is Ctrl-C before the API server has answered: a workflow may be there.
+func TestBackupInterruptedEarly(t *testing.T) {
+	t.Parallel()
 	u := newSaver(t)
-	u.cluster.HoldTasks()
 	ctx, interrupt := context.WithCancelCause(t.Context())
 	defer interrupt(nil)
-	s, stdout, stderr := u.state("backup", "create", "--kubeconfig", u.cluster.Kubeconfig(testNamespace))
-	s.Stderr = hearing{stderr, "network: running", func() { interrupt(errInterrupted) }}
-	s.Ask = u.vault.ask
+	u.cluster.Before("list", "workflows", func() { interrupt(errInterrupted) })
+	s, _, stderr := u.state("backup", "create", "--kubeconfig", u.cluster.Kubeconfig(testNamespace))
+	s.Now = func() time.Time { return today(12) }
 	code := Run(ctx, s)
-	name := u.cluster.Names("workflows", testNamespace)[0]
-	if code != exit.Interrupted || stdout.String() != "" {
-		t.Errorf("exit %d, stdout %q", code, stdout)
+	want := "interrupted before it was known whether the workflow was submitted\nHint:  this finds one that is under way: pivt backup create --key 20261121-120000 --kubeconfig "
+	if text := failing(stderr.String()); code != exit.Interrupted || !strings.HasPrefix(text, want) || !strings.HasSuffix(text, "; or look: kubectl -n fabric get workflows -l pivt.io/flow=backup\n") {
+		t.Errorf("exit %d, the last words: %s", code, text)
 	}
-	want := "interrupted; workflow " + name + " goes on\nHint:  follow it again: pivt backup create"
-	if text := failing(stderr.String()); !strings.HasPrefix(text, want) || !strings.Contains(text, "or stop it: argo -n fabric stop "+name+"; nodes that it has stopped are started again within a minute\n") {
-		t.Errorf("the last words: %s", text)
+}
+
+// TestGoOn are the commands that go on with what else was interrupted.
+func TestGoOn(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		reason string
+		args   []string
+		want   string // after "pivt "
+	}{
+		"Prune": {
+			"A prune is of no backup.",
+			[]string{"backup", "prune", "--set", "backup.keep.last=1"}, "backup prune --set backup.keep.last=1",
+		},
+		"Verify": {
+			"What comes after the verification is part of what was asked for; how it is told is not.",
+			[]string{"backup", "verify", "morning", "-q=false", "-o", "text", "--timeout", "1h", "--stop-workflows=false", "--rehearse", "--rehearsal-namespace", "stage"},
+			"backup verify morning --rehearsal-namespace stage --rehearse --stop-workflows=false",
+		},
+		"Restore": {
+			"A moment that is so long ago would be another one later; keys that were decrypted are there; who is at the terminal is asked again.",
+			[]string{"restore", "--at", "2h", "--node", "peer0.org1.example.com", "--accept", "newer-data,overwrite", "--yes", "--crypto-config", "my keys", "--passphrase-file", "passphrase.txt"},
+			"restore morning --node hlf-peer--org1--peer0 --accept newer-data --accept overwrite --crypto-dir 'my keys'",
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			u := newRestorer(t)
+			u.mustRun("crypto", "generate")
+			u.write("passphrase.txt", "correct horse battery\n")
+			sealed, err := deploy.SealTree(filepath.Join(u.dir, "crypto-config"), "correct horse battery")
+			u.must(err)
+			u.vault.manifests["morning"].CryptoConfig = sealed
+			u.vault.add("noon", today(12), true, nil)
+			_, _, text := u.leaving(errInterrupted, tc.args...)
+			_, command, _ := strings.Cut(text, "follow it again: pivt ")
+			command, _, _ = strings.Cut(command, "; or stop it: ")
+			command = regexp.MustCompile(` --kubeconfig \S+`).ReplaceAllString(command, "") // the test's
+			if d := cmp.Diff(tc.want, command); d != "" {
+				t.Errorf("%s\n-want, +got:\n%s\n%s", tc.reason, d, text)
+			}
+		})
 	}
 }
 

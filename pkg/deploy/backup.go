@@ -36,7 +36,7 @@ const (
 // BackupRun is one run of the backup flow. What it leaves empty is as the files say.
 type BackupRun struct {
 	Action BackupAction
-	Key    string // may be empty for create: the time of the workflow
+	Key    string // of a backup; a prune is of none
 	// Files are the input files as they were written, by name.
 	Files map[string]string
 	// CryptoConfig is the ConfigMap with an encrypted crypto-config/, if one is to be saved.
@@ -143,9 +143,6 @@ func (d *Deployment) RunBackup(ctx context.Context, r BackupRun) (BackupOutcome,
 		return BackupOutcome{Key: r.Key}, err
 	}
 	out := BackupOutcome{Key: r.Key, Workflow: run.Name}
-	if out.Key == "" {
-		out.Key = backup.NewKey(run.Created)
-	}
 	if r.CryptoConfig != "" {
 		d.bequeath(ctx, r.CryptoConfig, run)
 	}

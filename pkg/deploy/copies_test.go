@@ -125,8 +125,8 @@ func (c *copying) logs(role, node, verb string) {
 // TestCopies follows the nodes of a backup.
 func TestCopies(t *testing.T) {
 	t.Parallel()
-	c := startCopying(t, deploy.BackupRun{Action: deploy.BackupCreate})
-	c.hears("backup", "workflow ")
+	c := startCopying(t, deploy.BackupRun{Action: deploy.BackupCreate, Key: saved})
+	c.hears("backup "+saved, "workflow ")
 	c.scale(onePeer, keeper.ByBackup, true)
 	c.hears(onePeer, "stopped")
 	c.logs("save", onePeer, "copying")
@@ -145,7 +145,7 @@ func TestCopies(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.story.check(t)
-	diff(t, "Nodes that were not touched have no line.", []string{"backup done", onePeer + " done"}, ended(c.story.words()))
+	diff(t, "Nodes that were not touched have no line.", []string{"backup " + saved + " done", onePeer + " done"}, ended(c.story.words()))
 }
 
 // ended leaves out the lines of the install before.

@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,11 +14,15 @@ import (
 
 // NotHeld refuses to touch nodes that a backup or a restore has in hand: they are stopped on
 // purpose, and whoever scales them up spoils the copy or starts what is half restored.
-func (d *Deployment) NotHeld(ctx context.Context) error {
+func (d *Deployment) NotHeld(ctx context.Context) error { return d.NotHeldBut(ctx, "") }
+
+// NotHeldBut is NotHeld for the backup of a key, which goes on with the nodes that it has in hand.
+func (d *Deployment) NotHeldBut(ctx context.Context, key string) error {
 	held, err := keeper.Held(ctx, d.Kube.Core(), d.Kube.Namespace())
 	if err != nil {
 		return kube.Explain(err)
 	}
+	held = slices.DeleteFunc(held, func(h keeper.Hold) bool { return key != "" && h.By == keeper.ByBackup && h.Key == key })
 	if len(held) == 0 {
 		return nil
 	}

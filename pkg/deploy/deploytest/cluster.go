@@ -29,6 +29,7 @@ type Cluster struct {
 	news     chan struct{}     // closed with every change
 	history  []change
 	refusals map[string]string // "verb resource" to a message
+	before   map[string]func() // "verb resource"
 	done     map[string]bool   // tasks of workflows that have been done
 	fails    map[string]TaskFailure
 	stuck    bool              // nothing that was begun ends
@@ -59,7 +60,7 @@ func New(t testing.TB) *Cluster {
 		t:        t,
 		objects:  map[string]object{},
 		news:     make(chan struct{}),
-		refusals: map[string]string{}, done: map[string]bool{}, fails: map[string]TaskFailure{},
+		refusals: map[string]string{}, before: map[string]func(){}, done: map[string]bool{}, fails: map[string]TaskFailure{},
 		kinds: map[string]kind{
 			"v1/namespaces":                             {"Namespace", false},
 			"v1/secrets":                                {"Secret", true},
@@ -122,6 +123,13 @@ func (c *Cluster) Refuse(verb, resource, message string) {
 		message = fmt.Sprintf("%s is forbidden: User \"ada\" cannot %s resource %q", resource, verb, resource)
 	}
 	c.refusals[verb+" "+resource] = message
+}
+
+// Before has f called whenever the cluster is about to answer a verb on a resource.
+func (c *Cluster) Before(verb, resource string, f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.before[verb+" "+resource] = f
 }
 
 // Allow takes back all refusals and failures.

@@ -73,7 +73,12 @@ func (c *Cluster) serve(w http.ResponseWriter, r *http.Request, parts []string) 
 	c.mu.Lock()
 	known := false
 	q.kind, known = c.kinds[q.gv+"/"+q.resource]
+	q.verb = verbOf(q)
+	before := c.before[q.verb+" "+q.resource]
 	c.mu.Unlock()
+	if before != nil {
+		before()
+	}
 	if known && q.resource == "pods" && len(rest) == 3 && rest[2] == "log" {
 		c.log(w, q.name)
 		return
@@ -82,7 +87,6 @@ func (c *Cluster) serve(w http.ResponseWriter, r *http.Request, parts []string) 
 		refuse(w, http.StatusNotFound, metav1.StatusReasonNotFound, "the server could not find the requested resource", nil)
 		return
 	}
-	q.verb = verbOf(q)
 	if q.verb == "watch" {
 		c.watch(w, q)
 		return
