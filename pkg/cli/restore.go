@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,9 +10,7 @@ import (
 
 	"pivt.io/pivt/pkg/backup"
 	"pivt.io/pivt/pkg/deploy"
-	"pivt.io/pivt/pkg/exit"
 	"pivt.io/pivt/pkg/network"
-	"pivt.io/pivt/pkg/pki"
 )
 
 type restoreOptions struct {
@@ -27,6 +24,9 @@ type restoreOptions struct {
 	yes    bool
 	dryRun dryRun
 }
+
+// dryRunAsks is the help of --dry-run where only the repository knows what would change.
+const dryRunAsks = "say what would change, and change nothing: for client and server alike a pod looks into the repository"
 
 func newRestore(s *State, g *globals) *cobra.Command {
 	var o restoreOptions
@@ -47,10 +47,11 @@ both (overwrite).
 The former data stay beside the new until every node serves again. A restore that fails leaves the nodes stopped,
 because they may be half restored: repeat the command to go on, or give --cancel to put back what was there.
 
-With --crypto-config the keys that were saved with the backup are decrypted into a new directory first.
+With --crypto-config the keys that were saved with the backup are decrypted into a new directory first. They
+are removed again if the restore is refused and no node has been deployed with them.
 
-Exit status: 0 done; 1 failed; 2 wrong usage or files, or not confirmed, nothing was changed; 3 refused, nothing
-was changed; 4 timed out; 130 interrupted, the workflow goes on.`,
+Exit status: 0 done; 1 failed; 2 wrong usage or files, or not confirmed, nothing was changed; 3 refused; the
+message says if nodes are stopped and what to do; 4 timed out; 130 interrupted, the workflow goes on.`,
 		Example: `  # everything, as it was
   pivt restore 20261121-030000
 
@@ -82,6 +83,7 @@ was changed; 4 timed out; 130 interrupted, the workflow goes on.`,
 	f.BoolVar(&o.cancel, "cancel", false, "put back what a restore that failed has replaced, and start the nodes")
 	f.BoolVar(&o.yes, "yes", false, "do not ask")
 	o.dryRun.addFlag(c)
+	f.Lookup("dry-run").Usage = dryRunAsks
 	o.cryptoConfigFlags.addFlags(f, "decrypt the saved keys into this directory first, which must be empty or new")
 	o.backupFlags.addFlags(f)
 	completeFlag(c, s, g, "org", orgNames)
@@ -149,34 +151,21 @@ func (o *restoreOptions) run(c *cobra.Command, s *State, g *globals, key string)
 	if err != nil {
 		return err
 	}
-	one := m.summary()
-	if one.Verified == nil && !accept.Has(backup.Unverified) {
-		return exit.WithHint(exit.With(fmt.Errorf("backup %s has not been verified; nothing was changed", one.Key), exit.NotReady),
-			fmt.Sprintf(`"pivt backup verify %s" proves it whole; --accept unverified takes it as it is`, one.Key))
-	}
 	missing, err := b.d.Missing(ctx)
 	if err != nil {
+		return err
+	}
+	if err := o.admit(b, m, nodes, missing, accept); err != nil {
 		return err
 	}
 	if o.dryRun != dryRunNone {
 		return o.print(b, m, selection, nodes, "would be restored")
 	}
-	if err := confirm(s, o.lost(b, one, nodes, missing), "nothing was changed", o.yes); err != nil {
+	if err := confirm(s, o.lost(b, m.summary(), nodes, missing), "nothing was changed", o.yes); err != nil {
 		return err
 	}
 	began := s.Now()
-	if passphrase != "" {
-		if err := o.unseal(b, m, passphrase); err != nil {
-			return err
-		}
-	}
-	if len(missing) > 0 {
-		if err := o.deploy(ctx, b, m, accept); err != nil {
-			return err
-		}
-	}
-	r := deploy.BackupRun{Action: deploy.BackupRestore, Key: one.Key, Selection: selection, Accept: accept}
-	if _, err := b.run(ctx, c, o.backupFlags, r); err != nil {
+	if err := o.fill(c, b, m, missing, deploy.BackupRun{Action: deploy.BackupRestore, Key: m.Key, Selection: selection, Accept: accept}, passphrase); err != nil {
 		return err
 	}
 	if err := o.print(b, m, selection, nodes, restored); err != nil {
@@ -208,63 +197,6 @@ func (o *restoreOptions) lost(b *backups, one backup.Summary, nodes []*network.N
 		text += "; transactions made since then are lost, unless nodes that stay have them"
 	}
 	return text
-}
-
-// unseal brings back the directory of keys, and has the rest of the command use it.
-func (o *restoreOptions) unseal(b *backups, m shown, passphrase string) error {
-	if len(m.CryptoConfig) == 0 {
-		return exit.With(fmt.Errorf("backup %s was made without crypto-config; nothing was changed", m.Key), exit.Invalid)
-	}
-	step := b.d.Report.Start("crypto-config")
-	files, err := deploy.UnsealTree(m.CryptoConfig, passphrase, b.s.path(o.cryptoConfig))
-	if err != nil {
-		step.Fail(err)
-		return err
-	}
-	step.Done(fmt.Sprintf("%d files decrypted into %s", files, o.cryptoConfig))
-	b.g.cryptoDir = o.cryptoConfig
-	b.d.CryptoDir = b.s.path(o.cryptoConfig)
-	return nil
-}
-
-// deploy brings up nodes that the namespace does not have, with nothing in them.
-func (o *restoreOptions) deploy(ctx context.Context, b *backups, m shown, accept backup.Accept) error {
-	if !accept.Has(backup.OtherNetwork) {
-		if err := o.sameKeys(b, m); err != nil {
-			return err
-		}
-	}
-	ctx, cancel := withTimeout(ctx, o.timeout)
-	defer cancel()
-	_, err := b.d.InstallNodes(ctx)
-	return err
-}
-
-// sameKeys refuses to deploy nodes with keys of another network, or with new ones, which comes
-// to the same: the restored channels would know none of them.
-func (o *restoreOptions) sameKeys(b *backups, m shown) error {
-	dir := b.s.relative(b.d.CryptoDir)
-	refuse := func(hint, format string, args ...any) error {
-		err := fmt.Errorf("the target is not the network that was saved: "+format+"; nothing was changed", args...)
-		return exit.WithHint(exit.With(err, exit.NotReady), hint+"; if another network is what you want: --accept "+string(backup.OtherNetwork))
-	}
-	material, err := pki.Load(b.d.CryptoDir, b.in.network)
-	if err != nil {
-		return refuse("name the directory of its keys with --crypto-dir, or have those decrypted that were saved with it: --crypto-config DIR --passphrase-file FILE",
-			"its keys are not in %s (%s)", dir, err.Error()) // whose own hint is to make new ones
-	}
-	public := map[string]*pki.Public{}
-	for name, org := range material.Orgs {
-		public[name] = &org.Public
-	}
-	id, err := backup.IdentityOf(b.in.network, public)
-	if err != nil {
-		return err
-	}
-	if other := m.Identity.Differences(id); len(other) > 0 {
-		return refuse("name the directory of its keys with --crypto-dir", "by the keys in %s, %s", dir, strings.Join(other, "; "))
-	}
-	return nil
 }
 
 // takeBack undoes a restore that failed.

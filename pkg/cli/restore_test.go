@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -15,7 +14,6 @@ import (
 	"pivt.io/pivt/pkg/deploy/deploytest"
 	"pivt.io/pivt/pkg/exit"
 	"pivt.io/pivt/pkg/keeper"
-	"pivt.io/pivt/pkg/pki"
 )
 
 // newRestorer has a verified backup of this morning, and an unverified one of an hour ago.
@@ -162,7 +160,45 @@ func TestRestoreRefused(t *testing.T) {
 		"Unverified": {
 			"A backup that nobody has verified is only a promise.", nil,
 			[]string{"restore", "late", "--yes"}, "", exit.NotReady,
-			"backup late has not been verified; nothing was changed\nHint:  \"pivt backup verify late\" proves it whole; --accept unverified takes it as it is\n",
+			"backup late: it has not been verified; nothing was changed\nHint:  if that is what you want: --accept unverified; \"pivt backup verify late\" proves it whole\n",
+		},
+		"NoOrderers": {
+			"Nodes that are deployed and then refused are a change that nobody wanted.",
+			func(u *saver) {
+				u.empty()
+				u.vault.manifests["morning"].Nodes = u.vault.manifests["morning"].Nodes[:2]
+			},
+			[]string{"restore", "morning", "--yes"}, "", exit.NotReady,
+			"backup morning: it has no copy of hlf-orderer--orderer--orderer0, hlf-orderer--orderer--orderer1, hlf-orderer--orderer--orderer2; nothing was changed\n" +
+				"Hint:  if that is what you want: --accept missing-parts\n",
+		},
+		"AllReasons": {
+			"Whoever accepts one thing should know of the other.",
+			func(u *saver) { u.vault.manifests["late"].Nodes = u.vault.manifests["late"].Nodes[1:] },
+			[]string{"restore", "late", "--dry-run=client"}, "", exit.NotReady,
+			"backup late: it has not been verified; it has no copy of hlf-peer--org1--peer0; nothing was changed\n" +
+				"Hint:  if that is what you want: --accept unverified,missing-parts; \"pivt backup verify late\" proves it whole\n",
+		},
+		"BeforeDecryption": {
+			"What needs no keys is refused before keys are on the disk.",
+			func(u *saver) {
+				u.empty()
+				u.sealed("morning", u.n)
+				u.vault.manifests["morning"].Nodes = u.vault.manifests["morning"].Nodes[:4]
+			},
+			[]string{"restore", "morning", "--yes", "--crypto-config", "back", "--passphrase-file", "passphrase.txt"}, "", exit.NotReady,
+			"backup morning: it has no copy of hlf-orderer--orderer--orderer2; nothing was changed\nHint:  if that is what you want: --accept missing-parts\n",
+		},
+		"KeysOfAnother": {
+			"Keys that turn out to be of another network are not left behind.",
+			func(u *saver) {
+				u.empty()
+				u.sealed("morning", u.n)
+				u.vault.manifests["morning"].Identity = backup.Identity{Orgs: []backup.OrgIdentity{{MSPID: "Org1MSP", Kind: "peer", CAs: []string{"abc"}}}}
+			},
+			[]string{"restore", "morning", "--yes", "--crypto-config", "back", "--passphrase-file", "passphrase.txt"}, "", exit.NotReady,
+			"the target is not the network that was saved: by the keys in back, peer org Org1 has other CAs; nothing was changed\n" +
+				"Hint:  name the directory of its keys with --crypto-dir; if another network is what you want: --accept other-network\n",
 		},
 		"Unknown": {
 			"What the repository says is passed on.", nil,
@@ -210,47 +246,17 @@ func TestRestoreRefused(t *testing.T) {
 			if tc.arrange != nil {
 				tc.arrange(u)
 			}
+			before := u.objects()
 			code, stdout, stderr := u.typing(tc.answer, tc.args...)
 			text := regexp.MustCompile(`crypto-config \(.*\);`).ReplaceAllString(failing(stderr), "crypto-config (...);")
 			if d := cmp.Diff(tc.want, text); d != "" || code != tc.code || stdout != "" {
 				t.Errorf("%s\npivt %s: exit %d, want %d, stdout %q; -want, +got:\n%s", tc.reason, strings.Join(tc.args, " "), code, tc.code, stdout, d)
 			}
-			if runs := u.cluster.Names("workflows", testNamespace); len(runs) > 0 {
-				t.Errorf("%s\nworkflows were submitted: %v", tc.reason, runs)
+			if d := cmp.Diff(before, u.objects()); d != "" {
+				t.Errorf("%s\nsomething was changed: -before, +after:\n%s", tc.reason, d)
 			}
+			u.noDirectory("back")
 		})
-	}
-}
-
-// TestRestoreDeploys restores into a namespace without nodes: they are deployed first, from the
-// keys that are there, and no channel is made.
-func TestRestoreDeploys(t *testing.T) {
-	t.Parallel()
-	u := newRestorer(t)
-	u.mustRun("crypto", "generate")
-	for _, n := range u.n.Nodes() {
-		u.cluster.Delete("statefulsets", testNamespace, n.Name())
-	}
-	m, err := pki.Load(filepath.Join(u.dir, "crypto-config"), u.n)
-	u.must(err)
-	public := map[string]*pki.Public{}
-	for name, o := range m.Orgs {
-		public[name] = &o.Public
-	}
-	u.vault.manifests["morning"].Identity, err = backup.IdentityOf(u.n, public)
-	u.must(err)
-	code, stdout, stderr := u.pivt("restore", "morning", "--yes")
-	if code != exit.OK || strings.Count(stdout, " restored: ") != 5 {
-		t.Fatalf("restore into an empty namespace: exit %d\n%s%s", code, stdout, stderr)
-	}
-	if sets := u.cluster.Names("statefulsets", testNamespace); len(sets) != 5 {
-		t.Errorf("the nodes were not deployed: %v", sets)
-	}
-	if runs := u.cluster.Names("workflows", testNamespace); len(runs) != 1 {
-		t.Errorf("only the restore was to be submitted: %v", runs)
-	}
-	if !strings.Contains(stderr, "ok     nodes: 5 ready") {
-		t.Errorf("the story does not tell of the nodes:\n%s", stderr)
 	}
 }
 
