@@ -80,9 +80,7 @@ func (o *rehearsal) run(c *cobra.Command, b *backups, flags backupFlags, key str
 			fmt.Fprintf(b.s.Stderr, "namespace %s stays; remove it with: kubectl delete namespace %s\n", d.Kube.Namespace(), d.Kube.Namespace())
 			return
 		}
-		if cerr := d.CloseStage(context.WithoutCancel(ctx)); cerr != nil && err == nil {
-			err = cerr
-		}
+		err = d.CloseStage(ctx, err)
 	}()
 	if _, err := d.InstallNodes(ctx); err != nil {
 		return fmt.Errorf("rehearsal in namespace %s: %w", d.Kube.Namespace(), err)

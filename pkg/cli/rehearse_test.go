@@ -60,6 +60,45 @@ func TestRehearse(t *testing.T) {
 			},
 			exit.Failed, "backup/monday verified\n", "Error: rehearsal in namespace fabric-rehearsal: workflow ", false,
 		},
+		"NoPullSecret": {
+			"A namespace that was not finished has the repository's credentials all the same, and goes; --keep is for one to look at.", []string{"--keep"},
+			func(u *saver) {
+				u.write("network.yaml", u.read("network.yaml")+"imagePullSecrets: [{name: registry}]\n")
+			},
+			exit.Failed, "backup/monday verified\n", "Error: reading secret/registry: ", false,
+		},
+		"NoPullSecretAndStays": {
+			"Credentials that stay are said, with the command that removes them; also where no progress is told.", []string{"-q"},
+			func(u *saver) {
+				u.write("network.yaml", u.read("network.yaml")+"imagePullSecrets: [{name: registry}]\n")
+				u.cluster.Refuse("delete", "namespaces", "")
+			},
+			exit.Failed, "backup/monday verified\n",
+			"; namespace fabric-rehearsal stays, with the credentials of the repository in it: deleting namespace fabric-rehearsal: namespaces is forbidden: User \"ada\" cannot delete resource \"namespaces\"\n" +
+				"Hint:  kubectl delete namespace fabric-rehearsal\n", true,
+		},
+		"RestoreFailsAndStays": {
+			"A failure does not hide that something is left, nor the other way round.", []string{"-q"},
+			func(u *saver) {
+				u.cluster.FailTask("restore", deploytest.TaskFailure{ExitCode: 1, Message: "no space left"})
+				u.cluster.Refuse("delete", "namespaces", "")
+			},
+			exit.Failed, "backup/monday verified\n",
+			"restore: no space left; namespace fabric-rehearsal stays, with the credentials of the repository in it: ", true,
+		},
+		"GoodAndStays": {
+			"It was rehearsed, and yet there is something to do.", nil,
+			func(u *saver) { u.cluster.Refuse("delete", "namespaces", "") },
+			exit.Failed, "backup/monday verified\n",
+			"Error: namespace fabric-rehearsal stays, with the credentials of the repository in it: ", true,
+		},
+		"MadeMeanwhile": {
+			"A namespace that somebody else made is somebody else's.", nil,
+			func(u *saver) {
+				u.cluster.Before("create", "namespaces", func() { u.cluster.Put("namespaces", "", nil, map[string]any{"name": "fabric-rehearsal"}) })
+			},
+			exit.Failed, "backup/monday verified\n", "Error: creating namespace fabric-rehearsal: ", true,
+		},
 		"NotGood": {
 			"A backup that is not whole is not rehearsed.", nil,
 			func(u *saver) {
@@ -92,6 +131,23 @@ func TestRehearse(t *testing.T) {
 				t.Errorf("%s\nthe network itself was touched: %v", tc.reason, sets)
 			}
 		})
+	}
+}
+
+// TestRehearseInterrupted presses Ctrl-C while the namespace is made ready.
+func TestRehearseInterrupted(t *testing.T) {
+	t.Parallel()
+	u := newRehearser(t)
+	ctx, interrupt := context.WithCancelCause(t.Context())
+	defer interrupt(nil)
+	u.cluster.Before("create", "secrets", func() { interrupt(errInterrupted) })
+	s, _, stderr := u.state("backup", "verify", "monday", "--rehearse", "--kubeconfig", u.cluster.Kubeconfig(testNamespace))
+	s.Ask, s.Dial = u.vault.ask, u.nodes.Dial
+	code := Run(ctx, s)
+	left, err := u.exists(t.Context(), "fabric-rehearsal")
+	u.must(err)
+	if code != exit.Interrupted || left || !strings.Contains(stderr.String(), "ok     removal of namespace fabric-rehearsal") {
+		t.Errorf("exit %d, the namespace is still there: %v\n%s", code, left, stderr)
 	}
 }
 

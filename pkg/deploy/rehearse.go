@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -21,6 +22,7 @@ const labelRehearsal = "pivt.io/rehearsal"
 const (
 	removeFor  = 5 * time.Minute // how long a namespace may take to go
 	removeLook = time.Second
+	lookFor    = 10 * time.Second // after an answer that got lost
 )
 
 // CheckStage refuses a namespace for a rehearsal that has another purpose.
@@ -46,14 +48,15 @@ func stage(ctx context.Context, k *kube.Client, of string) (*corev1.Namespace, e
 }
 
 // OpenStage makes the namespace of d for a rehearsal of the network in another one, with the
-// Secrets that the backup's pods need, and nothing of an earlier rehearsal in it.
+// Secrets that the backup's pods need, and nothing of an earlier rehearsal in it. When that fails,
+// what was made of it is gone again.
 func (d *Deployment) OpenStage(ctx context.Context, of *kube.Client, s backup.Settings) error {
 	live, err := stage(ctx, d.Kube, of.Namespace())
 	if err != nil {
 		return err
 	}
 	if live != nil {
-		if err := d.CloseStage(ctx); err != nil {
+		if err := d.removeStage(ctx); err != nil {
 			return err
 		}
 	}
@@ -62,9 +65,8 @@ func (d *Deployment) OpenStage(ctx context.Context, of *kube.Client, s backup.Se
 		labelRehearsal: of.Namespace(), labelManagedBy: managedBy, "pod-security.kubernetes.io/enforce": "restricted",
 	}}}, metav1.CreateOptions{FieldManager: kube.FieldManager})
 	if err != nil {
-		err = kube.Explain(fmt.Errorf("creating namespace %s: %w", d.Kube.Namespace(), err))
 		step.Fail(err)
-		return err
+		return d.unmade(ctx, of.Namespace(), kube.Explain(fmt.Errorf("creating namespace %s: %w", d.Kube.Namespace(), err)))
 	}
 	names := []string{s.SecretName}
 	for _, pull := range s.Pod.ImagePullSecrets {
@@ -73,11 +75,25 @@ func (d *Deployment) OpenStage(ctx context.Context, of *kube.Client, s backup.Se
 	for _, name := range names {
 		if err := d.copySecret(ctx, of, name); err != nil {
 			step.Fail(err)
-			return err
+			return d.CloseStage(ctx, err)
 		}
 	}
 	step.Done("made for the rehearsal")
 	return nil
+}
+
+// unmade closes a stage of which nobody knows whether it was made: there was none before, and an
+// answer can get lost, by Ctrl-C for one.
+func (d *Deployment) unmade(ctx context.Context, of string, err error) error {
+	if apierrors.IsAlreadyExists(err) { // somebody else was quicker
+		return err
+	}
+	looking, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookFor)
+	defer cancel()
+	if live, lerr := stage(looking, d.Kube, of); lerr != nil || live == nil {
+		return err
+	}
+	return d.CloseStage(ctx, err)
 }
 
 func (d *Deployment) copySecret(ctx context.Context, from *kube.Client, name string) error {
@@ -94,8 +110,27 @@ func (d *Deployment) copySecret(ctx context.Context, from *kube.Client, name str
 	return nil
 }
 
-// CloseStage removes the namespace of a rehearsal, with its volumes, and waits until it is gone.
-func (d *Deployment) CloseStage(ctx context.Context) error {
+// CloseStage removes the namespace after a rehearsal, whatever came of that: after an interrupt, too,
+// which the context tells of. It returns the rehearsal's error, and says if the namespace stays.
+func (d *Deployment) CloseStage(ctx context.Context, rehearsed error) error {
+	name := d.Kube.Namespace()
+	err := d.removeStage(context.WithoutCancel(ctx))
+	if err == nil {
+		return rehearsed
+	}
+	text := fmt.Sprintf("namespace %s stays, with the credentials of the repository in it: %v", name, err)
+	hint, code := "kubectl delete namespace "+name, exit.CodeOf(err)
+	if rehearsed != nil {
+		text, code = rehearsed.Error()+"; "+text, exit.CodeOf(rehearsed)
+		if inner := exit.HintOf(rehearsed); inner != "" {
+			hint = inner + "; " + hint
+		}
+	}
+	return exit.WithHint(exit.With(errors.New(text), code), hint)
+}
+
+// removeStage removes the namespace of a rehearsal, with its volumes, and waits until it is gone.
+func (d *Deployment) removeStage(ctx context.Context) error {
 	name := d.Kube.Namespace()
 	step := d.Report.Start("removal of namespace " + name)
 	ctx, cancel := context.WithTimeoutCause(ctx, removeFor, fmt.Errorf("it is still there after %s", removeFor))
