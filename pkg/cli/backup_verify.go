@@ -192,6 +192,7 @@ Exit status: 0 done or nothing to do; 1 failed; 2 wrong usage or files; 4 timed 
 		},
 	}
 	o.dryRun.addFlag(c)
+	c.Flags().Lookup("dry-run").Usage = dryRunAsks
 	o.addFlags(c.Flags())
 	return c
 }
