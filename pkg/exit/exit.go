@@ -12,11 +12,10 @@ type Code int
 // The codes. Anything else a process of ours returns is a failure too.
 const (
 	OK          Code = 0
-	Failed      Code = 1   // the operation failed; plan found differences
+	Failed      Code = 1   // the operation failed
 	Invalid     Code = 2   // wrong usage or invalid files; nothing was changed
 	NotReady    Code = 3   // checks failed, or the network is not in the asked state
 	TimedOut    Code = 4   // waiting ended; work may still be going on
-	Partly      Code = 5   // some nodes or channels failed; the list was printed
 	TryAgain    Code = 75  // sysexits' EX_TEMPFAIL: transient, workflows retry on it
 	Interrupted Code = 130 // the state is consistent; repeat the command
 )
@@ -31,11 +30,10 @@ func Codes() []struct {
 		Meaning string
 	}{
 		{OK, "success, including \"nothing to do\""},
-		{Failed, "operation failed; `plan`: there are differences"},
+		{Failed, "operation failed"},
 		{Invalid, "wrong usage or invalid configuration; nothing was changed"},
 		{NotReady, "checks failed, or the network is not in the asked state"},
 		{TimedOut, "timed out waiting; work may still be going on"},
-		{Partly, "partly done: some nodes or channels failed, list printed"},
 		{TryAgain, "transient, try again (steps and launcher)"},
 		{Interrupted, "interrupted; state is consistent, repeat the command"},
 	}

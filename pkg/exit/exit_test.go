@@ -4,9 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"maps"
 	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"pivt.io/pivt/pkg/exit"
 )
@@ -25,7 +35,7 @@ func TestCodeOf(t *testing.T) {
 		"InnerWins":   {"Whoever is nearer to the cause knows it better.", exit.With(fmt.Errorf("x: %w", exit.With(leaf, exit.Invalid)), exit.Failed), exit.Invalid},
 		"Interrupted": {"Ctrl-C cancels the context.", fmt.Errorf("waiting: %w", context.Canceled), exit.Interrupted},
 		"Deadline":    {"A deadline is a time-out unless someone knew better.", fmt.Errorf("waiting: %w", context.DeadlineExceeded), exit.TimedOut},
-		"Joined":      {"A code is found in a joined error too.", errors.Join(leaf, exit.With(leaf, exit.Partly)), exit.Partly},
+		"Joined":      {"A code is found in a joined error too.", errors.Join(leaf, exit.With(leaf, exit.NotReady)), exit.NotReady},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -51,16 +61,59 @@ func TestHintOf(t *testing.T) {
 	}
 }
 
+// TestDocumented holds the page to the table, line by line: a script must not wait for a code that
+// nothing returns.
 func TestDocumented(t *testing.T) {
 	t.Parallel()
 	doc, err := os.ReadFile("../../docs/exit-codes.md")
 	if err != nil {
 		t.Fatal(err)
 	}
+	var want []string
 	for _, c := range exit.Codes() {
-		line := fmt.Sprintf("| %d | %s |", c.Code, c.Meaning)
-		if !strings.Contains(string(doc), line) {
-			t.Errorf("docs/exit-codes.md lacks the line\n%s", line)
+		want = append(want, fmt.Sprintf("| %d | %s |", c.Code, c.Meaning))
+	}
+	_, table, _ := strings.Cut(string(doc), "|---|---|\n")
+	if diff := cmp.Diff(want, strings.Split(strings.TrimSpace(table), "\n")); diff != "" {
+		t.Errorf("docs/exit-codes.md: -want, +got:\n%s", diff)
+	}
+}
+
+// TestReturned looks for code that returns each code.
+func TestReturned(t *testing.T) {
+	t.Parallel()
+	file, err := parser.ParseFile(token.NewFileSet(), "exit.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unused := map[string]bool{}
+	ast.Inspect(file, func(n ast.Node) bool {
+		if spec, ok := n.(*ast.ValueSpec); ok && fmt.Sprint(spec.Type) == "Code" {
+			unused[spec.Names[0].Name] = true
 		}
+		return true
+	})
+	if len(unused) != len(exit.Codes()) {
+		t.Fatalf("exit.go has constants %v, and %d codes are listed", unused, len(exit.Codes()))
+	}
+	for _, root := range []string{"../../pkg", "../../cmd"} {
+		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			data, err := os.ReadFile(path)
+			for name := range unused {
+				if regexp.MustCompile(`\bexit\.` + name + `\b`).Match(data) {
+					delete(unused, name)
+				}
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(unused) > 0 {
+		t.Errorf("nothing returns %v", slices.Sorted(maps.Keys(unused)))
 	}
 }
