@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -137,17 +138,38 @@ func TestRehearse(t *testing.T) {
 // TestRehearseInterrupted presses Ctrl-C while the namespace is made ready.
 func TestRehearseInterrupted(t *testing.T) {
 	t.Parallel()
-	u := newRehearser(t)
-	ctx, interrupt := context.WithCancelCause(t.Context())
-	defer interrupt(nil)
-	u.cluster.Before("create", "secrets", func() { interrupt(errInterrupted) })
-	s, _, stderr := u.state("backup", "verify", "monday", "--rehearse", "--kubeconfig", u.cluster.Kubeconfig(testNamespace))
-	s.Ask, s.Dial = u.vault.ask, u.nodes.Dial
-	code := Run(ctx, s)
-	left, err := u.exists(t.Context(), "fabric-rehearsal")
-	u.must(err)
-	if code != exit.Interrupted || left || !strings.Contains(stderr.String(), "ok     removal of namespace fabric-rehearsal") {
-		t.Errorf("exit %d, the namespace is still there: %v\n%s", code, left, stderr)
+	for name, tc := range map[string]struct {
+		reason, verb, resource string
+	}{
+		"Secrets":   {"The namespace has been made, and is half ready.", "create", "secrets"},
+		"Namespace": {"The namespace has been made, and nobody was told.", "create", "namespaces"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			u := newRehearser(t)
+			ctx, interrupt := context.WithCancelCause(t.Context())
+			defer interrupt(nil)
+			s, _, stderr := u.state("backup", "verify", "monday", "--rehearse", "--kubeconfig", u.cluster.Kubeconfig(testNamespace))
+			s.Ask, s.Dial = u.vault.ask, u.nodes.Dial
+			noticed := make(chan struct{})
+			s.Stderr = hearing{stderr, "namespace fabric-rehearsal: interrupted", sync.OnceFunc(func() { close(noticed) })}
+			u.cluster.Before(tc.verb, tc.resource, func() {
+				if tc.resource == "namespaces" {
+					u.cluster.Put("namespaces", "", nil, map[string]any{"name": "fabric-rehearsal", "labels": map[string]any{"pivt.io/rehearsal": testNamespace}})
+				}
+				interrupt(errInterrupted)
+				select {
+				case <-noticed: // before there is an answer
+				case <-t.Context().Done():
+				}
+			})
+			code := Run(ctx, s)
+			left, err := u.exists(t.Context(), "fabric-rehearsal")
+			u.must(err)
+			if code != exit.Interrupted || left || !strings.Contains(stderr.String(), "ok     removal of namespace fabric-rehearsal") {
+				t.Errorf("%s\nexit %d, the namespace is still there: %v\n%s", tc.reason, code, left, stderr)
+			}
+		})
 	}
 }
 
