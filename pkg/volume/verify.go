@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"pivt.io/pivt/pkg/backup"
 	"pivt.io/pivt/pkg/exit"
@@ -116,6 +117,9 @@ func (v *verification) small(ctx context.Context, saved backup.Volume, err error
 
 func (v *verification) chains(ctx context.Context, n backup.Node, root string) error {
 	channels, err := ledger.Channels(root)
+	if local(err) {
+		return err
+	}
 	if err != nil {
 		v.find(Finding{Node: n.Name, Volume: Data, Reason: err.Error()})
 		return nil
@@ -130,6 +134,9 @@ func (v *verification) chains(ctx context.Context, n backup.Node, root string) e
 		got, err := ledger.Walk(ctx, c, ballot.block)
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if local(err) {
+			return err
 		}
 		var damage *ledger.Damage
 		switch {
@@ -158,6 +165,17 @@ func (v *verification) chains(ctx context.Context, n backup.Node, root string) e
 		}
 	}
 	return nil
+}
+
+// local reports whether an error is this machine's and says nothing about what is read: a backup
+// must not lose its mark because of it.
+func local(err error) bool {
+	for _, kind := range []error{syscall.EIO, syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EROFS, fs.ErrPermission} {
+		if errors.Is(err, kind) {
+			return true
+		}
+	}
+	return false
 }
 
 // count counts plain files, as a repository does.

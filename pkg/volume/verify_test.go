@@ -3,15 +3,19 @@ package volume
 import (
 	"encoding/hex"
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"pivt.io/pivt/pkg/backup"
+	"pivt.io/pivt/pkg/ledger"
 	"pivt.io/pivt/pkg/ledger/ledgertest"
 	"pivt.io/pivt/pkg/repository"
 )
@@ -243,5 +247,23 @@ func TestMajority(t *testing.T) {
 				t.Errorf("%s\n-want, +got:\n%s", tc.reason, diff)
 			}
 		})
+	}
+}
+
+// TestLocal: a disk of the machine that verifies is not the backup's fault.
+func TestLocal(t *testing.T) {
+	t.Parallel()
+	for err, want := range map[error]bool{
+		nil: false,
+		&fs.PathError{Op: "read", Err: syscall.EIO}:                               true,
+		&fs.PathError{Op: "open", Err: syscall.EMFILE}:                            true,
+		&fs.PathError{Op: "open", Err: syscall.ENOENT}:                            false, // the backup lacks it
+		&fs.PathError{Op: "open", Err: syscall.ENOTDIR}:                           false,
+		&ledger.Damage{Reason: "hash"}:                                            false,
+		fmt.Errorf("reading: %w", &fs.PathError{Op: "read", Err: syscall.EACCES}): true,
+	} {
+		if got := local(err); got != want {
+			t.Errorf("%v: got %v", err, got)
+		}
 	}
 }
