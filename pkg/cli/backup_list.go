@@ -13,6 +13,7 @@ import (
 
 	"pivt.io/pivt/pkg/backup"
 	"pivt.io/pivt/pkg/deploy"
+	"pivt.io/pivt/pkg/network"
 )
 
 func newBackupList(s *State, g *globals) *cobra.Command {
@@ -169,15 +170,22 @@ func printManifest(w io.Writer, m shown) error {
 	return nil
 }
 
-// holds lists the parts of a backup beside the nodes, in words.
+// holds lists the parts that a backup has, in words.
 func holds(m *backup.Manifest) []string {
 	var parts []string
+	kinds := map[string]bool{}
+	state := false
+	for _, n := range m.Nodes { // what was asked for may not have been there: CAs, mostly
+		kinds[n.Kind] = true
+		state = state || n.WithState
+	}
+	peers := kinds[string(network.Peer)]
 	for _, p := range []struct {
 		there bool
 		name  string
 	}{
-		{m.Parts.Peers, "peers"}, {m.Parts.Peers && m.Parts.State, "state databases"}, {m.Parts.Peers && m.Parts.Chaincodes, "chaincode packages"},
-		{m.Parts.Peers && m.Parts.Transient, "transient data"}, {m.Parts.Orderers, "orderers"}, {m.Parts.CAs, "CAs"},
+		{peers, "peers"}, {state, "state databases"}, {peers && m.Parts.Chaincodes, "chaincode packages"},
+		{peers && m.Parts.Transient, "transient data"}, {kinds[string(network.Orderer)], "orderers"}, {kinds["ca"], "CAs"},
 		{len(m.Files) > 0, "input files"}, {len(m.MSPs) > 0, "public MSPs"}, {len(m.CryptoConfig) > 0, "crypto-config (encrypted)"},
 	} {
 		if p.there {
