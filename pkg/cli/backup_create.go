@@ -27,9 +27,10 @@ func newBackupCreate(s *State, g *globals) *cobra.Command {
 		Use:   "create",
 		Short: "Save the network while it serves",
 		Long: `Save every node's data, the two files and the public certificates into the repository that network.yaml
-names under "backup", and verify the backup. One node at a time of each organisation, and one orderer at a
-time, is stopped, copied and started, so the network keeps serving when it has two of each. The work is done
-by the Argo workflow that "pivt render backup-flow" prints.
+names under "backup". One node at a time of each organisation, and one orderer at a time, is stopped, copied
+and started, so the network keeps serving when it has two of each. The backup is verified at once, unless
+backup.verify.enabled is false, and followed by a prune if backup.keep has a number. The work is done by the Argo
+workflow that "pivt render backup-flow --set backup.schedule=" prints.
 
 Whatever happens, stopped nodes are started again: when the workflow fails, when it is terminated, and when a
 node's copy takes longer than backup.maxDowntime. An interrupted backup is no backup until it is complete:
@@ -39,7 +40,8 @@ With --crypto-config, or --passphrase-file alone for the directory of --crypto-d
 saved too, encrypted with the passphrase before it leaves this machine.
 
 Exit status: 0 done; 1 failed, every node runs again; 2 wrong usage or files, the Secret with the credentials
-is missing, nothing was begun; 4 timed out; 130 interrupted, the workflow goes on.`,
+is missing, nothing was begun; 3 a node is down or held, or no other one could serve meanwhile, or the cluster
+lacks Argo Workflows; cure that first; 4 timed out, the workflow goes on; 130 interrupted, the workflow goes on.`,
 		Example: `  # named after the time
   pivt backup create
 

@@ -376,7 +376,7 @@ sunday   3d    5       1.4 GiB   34 MiB     yes
 
 func sample() *backup.Manifest {
 	node := func(name, kind string, height uint64) backup.Node {
-		return backup.Node{Name: name, Kind: kind, Volumes: []backup.Volume{{Name: "data", Files: 12, Bytes: 300 << 20, Uploaded: 7 << 20}},
+		return backup.Node{Name: name, Kind: kind, WithState: kind == "peer", Volumes: []backup.Volume{{Name: "data", Files: 12, Bytes: 300 << 20, Uploaded: 7 << 20}},
 			Channels: []backup.Channel{{Name: "mychannel", Height: height, Hash: "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"}}}
 	}
 	return &backup.Manifest{Namespace: testNamespace, Fabric: "3.1.1", Parts: backup.AllParts(), Files: map[string]string{"network.yaml": "network: {}\n"},
@@ -392,7 +392,7 @@ func TestBackupShow(t *testing.T) {
 	got := u.mustRun("backup", "show", "monday")
 	for _, want := range []string{
 		"backup/monday of namespace fabric, Fabric 3.1.1\nfrom 2026-11-21T02:59:00Z to 2026-11-21T03:00:00Z, 1.5 GiB, 35 MiB uploaded\n",
-		"holds peers, state databases, chaincode packages, transient data, orderers, CAs, input files\nverified at 2026-11-21T03:01:00Z\n",
+		"holds peers, state databases, chaincode packages, transient data, orderers, input files\nverified at 2026-11-21T03:01:00Z\n",
 		"hlf-peer--org2--peer0            data     12      300 MiB   7.0 MiB\n",
 		"hlf-orderer--orderer--orderer2   mychannel   44       001122334455\n",
 	} {
@@ -404,6 +404,34 @@ func TestBackupShow(t *testing.T) {
 		if whole := u.mustRun("backup", "show", "monday", "-o", format); !strings.Contains(whole, "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff") || !strings.Contains(whole, "network.yaml") {
 			t.Errorf("backup show -o %s is not the whole manifest:\n%s", format, whole)
 		}
+	}
+}
+
+// TestBackupHolds are the parts that a backup has, whatever was asked for.
+func TestBackupHolds(t *testing.T) {
+	t.Parallel()
+	ca := backup.Node{Name: "hlf-ca--org1", Kind: "ca", Volumes: []backup.Volume{{Name: "data"}}}
+	cases := map[string]struct {
+		reason string
+		change func(*backup.Manifest)
+		want   string
+	}{
+		"NoCA":       {"CAs are asked for by default, and the charts make none.", func(*backup.Manifest) {}, "peers, state databases, chaincode packages, transient data, orderers, input files"},
+		"CA":         {"A CA that runs in the namespace is saved.", func(m *backup.Manifest) { m.Nodes = append(m.Nodes, ca) }, "peers, state databases, chaincode packages, transient data, orderers, CAs, input files"},
+		"NoOrderers": {"A network of peers has its orderers elsewhere.", func(m *backup.Manifest) { m.Nodes = m.Nodes[:2] }, "peers, state databases, chaincode packages, transient data, input files"},
+		"NoPeers":    {"What belongs to peers goes with them.", func(m *backup.Manifest) { m.Nodes = m.Nodes[2:] }, "orderers, input files"},
+		"NoState":    {"State databases that were asked for may not have been told apart.", func(m *backup.Manifest) { m.Nodes[0].WithState, m.Nodes[1].WithState = false, false }, "peers, chaincode packages, transient data, orderers, input files"},
+		"LeftOut":    {"Parts of a peer are as the files say.", func(m *backup.Manifest) { m.Parts.Chaincodes, m.Parts.Transient = false, false }, "peers, state databases, orderers, input files"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := sample()
+			tc.change(m)
+			if d := cmp.Diff(tc.want, strings.Join(holds(m), ", ")); d != "" {
+				t.Errorf("%s\n-want, +got:\n%s", tc.reason, d)
+			}
+		})
 	}
 }
 
@@ -429,6 +457,32 @@ func TestBackupCreate(t *testing.T) {
 		if texts[name] != u.read(name) {
 			t.Errorf("the workflow does not save %s as it was written:\n%s", name, texts[name])
 		}
+	}
+}
+
+// TestRenderExamples renders what the help of render shows, for files with a schedule: "argo submit"
+// ignores every kind but Workflow, without a word.
+func TestRenderExamples(t *testing.T) {
+	t.Parallel()
+	u := newSaver(t)
+	u.write("network.yaml", strings.Replace(u.read("network.yaml"), "backup: {", `backup: {schedule: "0 3 * * *", `, 1))
+	root := newRoot(&State{Env: func(string) string { return "" }}, new(globals))
+	render, _, err := root.Find([]string{"render"})
+	u.must(err)
+	shown := 0
+	for line := range strings.Lines(render.Example) {
+		command, to, _ := strings.Cut(strings.TrimSpace(line), " | ")
+		if !strings.HasPrefix(command, "pivt render backup-flow") {
+			continue
+		}
+		shown++
+		want := map[string]string{"argo submit -": "\nkind: Workflow\n", "kubectl apply -f -": "\nkind: CronWorkflow\n"}[to]
+		if out := u.mustRun(u.words(command)...); want == "" || !strings.Contains(out, want) {
+			t.Errorf("%s | %s:\n%s", command, to, out)
+		}
+	}
+	if shown != 2 {
+		t.Errorf("the help shows %d commands, not both", shown)
 	}
 }
 

@@ -30,8 +30,8 @@ With --rehearse the network is brought up beside the real one as well: its nodes
 restored from the backup, and every chaincode asked. The namespace is removed afterwards. A repository on a
 PersistentVolumeClaim cannot be reached from there.
 
-Exit status: 0 the backup is good; 1 it is not, or could not be read; 2 wrong usage or files; 4 timed out;
-130 interrupted, the workflow goes on.`,
+Exit status: 0 the backup is good; 1 it is not, or could not be read; 2 wrong usage or files; 3 the cluster lacks
+Argo Workflows, or something that a rehearsal needs; 4 timed out; 130 interrupted, the workflow goes on.`,
 		Example: `  pivt backup verify 20261121-030000
 
   # all the way to an answer of every chaincode
@@ -173,10 +173,11 @@ func newBackupPrune(s *State, g *globals) *cobra.Command {
 each of so many days, weeks and months that have one. The newest verified backup always stays, and so does an
 interrupted attempt until a later backup is complete.
 
-"pivt backup create" prunes at its end when backup.keep is set. A dry run looks into the repository and changes
-nothing.
+"pivt backup create" prunes at its end when backup.keep has a number. A dry run changes nothing; client and
+server are the same, because only a pod in the network's namespace can look into the repository.
 
-Exit status: 0 done or nothing to do; 1 failed; 2 wrong usage or files; 4 timed out; 130 interrupted.`,
+Exit status: 0 done or nothing to do; 1 failed; 2 wrong usage or files; 3 the cluster lacks Argo Workflows;
+4 timed out; 130 interrupted, the workflow goes on.`,
 		Example: `  # what would go
   pivt backup prune --dry-run=client
 

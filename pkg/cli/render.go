@@ -31,8 +31,11 @@ Exit status: 0 done; 1 failed; 2 wrong usage or files.`, strings.Join(names, ", 
   pivt render channel-flow | argo submit -
   pivt render chaincode-flow | argo submit -
 
-  # back it up, to the place that network.yaml names
-  pivt render backup-flow | argo submit -`,
+  # back it up, to the place that network.yaml names; once, whatever its schedule
+  pivt render backup-flow --set backup.schedule= | argo submit -
+
+  # or by the schedule in network.yaml
+  pivt render backup-flow | kubectl apply -f -`,
 		Args:      args(cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs)),
 		ValidArgs: names,
 		RunE: func(_ *cobra.Command, a []string) error {

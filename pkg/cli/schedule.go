@@ -17,11 +17,13 @@ func newBackupSchedule(s *State, g *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "schedule",
 		Short: "Make backups at the times that the files say",
-		Long: `Make the CronWorkflow hlf-backup what backup.schedule in the files says. Each of its backups is verified and
-followed by a prune, like those of "pivt backup create". Repeat the command after every change of the files: the
-schedule saves the network as it was when the command ran.
+		Long: `Make the CronWorkflow hlf-backup what backup.schedule in the files says. Each of its backups is verified, unless
+backup.verify.enabled is false, and followed by a prune if backup.keep has a number, as after "pivt backup create".
 
-Exit status: 0 done or nothing to do; 1 failed; 2 wrong usage or files; 3 the cluster lacks something.`,
+Every backup has the data of the moment at which it is made. Where it goes, which nodes it is of and the input
+files that are saved with it are as the files were when this command ran: repeat it after every change of them.
+
+Exit status: 0 done or nothing to do; 1 failed; 2 wrong usage or files; 3 the cluster lacks Argo Workflows.`,
 		Example: `  # network.yaml: backup: {schedule: "0 3 * * *", timezone: Europe/Istanbul}
   pivt backup schedule
 
