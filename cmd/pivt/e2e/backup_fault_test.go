@@ -42,6 +42,8 @@ func TestBackupFaults(t *testing.T) {
 	t.Run("OrderersMissing", func(t *testing.T) { v.in(t).orderersMissing() })
 	t.Run("NewerData", func(t *testing.T) { v.in(t).newerData(j) })
 	t.Run("RestoreKilled", func(t *testing.T) { v.in(t).restoreKilled() })
+	t.Run("Cancelled", func(t *testing.T) { v.in(t).cancelled() })
+	t.Run("OneOrderer", func(t *testing.T) { v.in(t).oneOrderer() })
 	t.Run("OtherNetwork", func(t *testing.T) { v.in(t).otherNetwork() })
 	t.Run("FlippedByte", func(t *testing.T) { v.in(t).flippedByte() })
 }
@@ -188,21 +190,7 @@ func (v *vault) verified(key string) bool {
 // terminated ends the workflow in the middle, so that not even its exit handler runs.
 func (v *vault) terminated() {
 	p := v.start("backup", "create", "--key", "terminated")
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
-	defer cancel()
-	var workflow string
-	v.often(ctx, "a copy under way", func() (bool, error) {
-		for _, pod := range v.pods("") {
-			if name := pod.Labels["workflows.argoproj.io/workflow"]; name != "" {
-				workflow = name
-			}
-			if pod.Status.Phase == corev1.PodRunning && madePod("save", "")(pod) {
-				return true, nil
-			}
-		}
-		return false, nil
-	})
-	v.exec("", "argo", "-n", v.ns, "terminate", workflow).wait().ok()
+	v.terminate(madePod("save", ""))
 	began := time.Now()
 	v.assertRunning()
 	v.t.Logf("all nodes ran %.0f s after argo terminate", time.Since(began).Seconds())
@@ -214,6 +202,28 @@ func (v *vault) terminated() {
 			v.t.Error("an interrupted backup is listed as good")
 		}
 	}
+}
+
+// terminate ends the workflow under way as soon as a pod runs.
+func (v *vault) terminate(during func(corev1.Pod) bool) {
+	v.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+	var workflow string
+	v.often(ctx, "the moment to terminate", func() (bool, error) {
+		reached := false
+		for _, pod := range v.pods("") {
+			if pod.Status.Phase != corev1.PodRunning {
+				continue
+			}
+			if name := pod.Labels["workflows.argoproj.io/workflow"]; name != "" {
+				workflow = name
+			}
+			reached = reached || during(pod)
+		}
+		return reached && workflow != "", nil
+	})
+	v.exec("", "argo", "-n", v.ns, "terminate", workflow).wait().ok()
 }
 
 // untouched runs do and sees that no node's pod was replaced.
@@ -336,46 +346,6 @@ func (v *vault) orderersMissing() {
 	v.untouched(func() {
 		v.says(v.pivt("restore", "peers-only", "--yes", "--accept", "unverified"), 3, "no copy of hlf-orderer", "missing-parts")
 	})
-}
-
-// newerData refuses to throw away what was written since, unless told.
-func (v *vault) newerData(j *journal) {
-	old := v.manifest("killed")
-	w := v.writer("Org1", j)
-	w.fill("b", 10, 40)
-	peer := v.gatewayOf(v.names("hlf-peer--org1")[0])
-	hashes := peer.hashes(labChannel, peer.height(labChannel))
-	v.untouched(func() { v.says(v.pivt("restore", "killed", "--yes"), 3, "newer data", "--accept newer-data") })
-	v.untouched(func() { v.says(v.pivt("restore", "killed"), 2, "--yes") })
-	v.pivt("restore", "killed", "--yes", "--accept", "newer-data").ok()
-	v.assertRestored(old, hashes, j)
-	v.assertRunning()
-}
-
-func (v *vault) restoreKilled() {
-	r := v.killing([]victim{
-		{"check", "Nothing is stopped yet.", stepPod("check")},
-		{"copy of a peer", "The volume holds half of the saved data, beside its own.", madePod("restore", "peer")},
-		{"keeper of the restore", "Nodes are stopped and half of them restored.", stepPod("restore")},
-		{"copy of an orderer", "Others are restored, and none may start.", madePod("restore", "orderer")},
-		{"finish", "What was replaced is half removed.", madePod("finish", "")},
-	}, "restore", "killed", "--yes", "--accept", "newer-data")
-	if r.code != 0 {
-		v.t.Errorf("restore ended with %d, want 0 after retries", r.code)
-	}
-	v.assertRunning()
-	v.writer("Org2", &journal{}).fill("c", 5, 40)
-}
-
-// otherNetwork makes a network of the same names in another namespace, with keys of its own.
-func (v *vault) otherNetwork() {
-	s := newSite(v.t, v.ns+"-2")
-	s.limit = v.limit
-	there := v.at(s)
-	s.write("crypto-config.yaml", v.file("crypto-config.yaml"))
-	s.write("network.yaml", v.file("network.yaml"))
-	there.credentials("hlf-backup", nil)
-	v.says(s.pivt("restore", "killed", "--yes"), 3, "not the network that was saved", "--accept other-network")
 }
 
 // flippedByte damages the repository where it holds nodes' data.

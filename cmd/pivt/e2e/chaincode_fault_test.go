@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -254,10 +255,12 @@ func TestLauncherKilled(t *testing.T) {
 		t.Run("Run"+name, func(t *testing.T) {
 			l := l.in(t)
 			l.restartChaincode()
-			go func() { _, _, _ = l.call(30*time.Second, "good", "Get", "a") }() // launches
+			var first sync.WaitGroup // which may launch again as long as it lasts
+			first.Go(func() { _, _, _ = l.call(30*time.Second, "good", "Get", "a") })
 			l.spin(name, reached)
 			l.killAll("run")
 			l.mustCall(30*time.Second, "good", "Get", "a")
+			first.Wait()
 			l.pod("good")
 			if n := secrets(chaincodes); n != 1 {
 				t.Errorf("%d Secrets of chaincodes, want one", n)
@@ -343,5 +346,5 @@ func (l *lab) stopRuns() {
 func (l *lab) restartChaincode() {
 	l.t.Helper()
 	l.stopRuns()
-	l.awaitGone(chaincodes, 20*time.Second)
+	l.awaitGone(chaincodes, time.Minute)
 }
