@@ -50,7 +50,10 @@ func readme(t *testing.T, name string) string {
 		}
 	}
 	use := "helm template " + name + " -f crypto-config.yaml -f network.yaml | argo submit -"
-	if name == Network {
+	switch name {
+	case BackupFlow: // with a schedule it is a CronWorkflow, which argo submit passes over
+		use = strings.Replace(use, " |", " --set backup.schedule= |", 1)
+	case Network:
 		use = "pivt render secrets | kubectl apply -f -\nhelm install hlf-kube hlf-kube -f crypto-config.yaml -f network.yaml"
 	}
 	var b strings.Builder
