@@ -44,12 +44,7 @@ func TestChaincodeFaults(t *testing.T) {
 		run  func(t *testing.T, l *lab)
 	}{
 		{"Deleted", func(t *testing.T, l *lab) {
-			old := l.pod("good")
-			l.must(pods.Delete(ctx, old.Name, metav1.DeleteOptions{GracePeriodSeconds: &zero}))
-			l.mustCall(20*time.Second, "good", "Get", "a")
-			if l.pod("good").UID == old.UID {
-				t.Error("the deleted pod still runs")
-			}
+			l.lose("good")
 		}},
 		{"Evicted", func(t *testing.T, l *lab) {
 			old := l.pod("good")
@@ -71,7 +66,7 @@ func TestChaincodeFaults(t *testing.T) {
 				t.Errorf("a chaincode that cannot start: %v after %s, want an error soon", err, took)
 			}
 			l.awaitLog("exited with status 3: faulty: nothing to do here")
-			l.awaitGone("pivt.io/chaincode=exits_1.0", 10*time.Second)
+			l.awaitGone("pivt.io/chaincode=exits_1.0", 30*time.Second)
 		}},
 		{"NeverConnects", func(t *testing.T, l *lab) {
 			l.define("silent", l.image)
@@ -84,9 +79,8 @@ func TestChaincodeFaults(t *testing.T) {
 				t.Errorf("%d pods of a chaincode that never connects, want one", n)
 			}
 			l.killAll("run") // nobody will ever stop its pod now, but for the next launch of any chaincode
-			l.must(pods.Delete(ctx, l.pod("good").Name, metav1.DeleteOptions{GracePeriodSeconds: &zero}))
-			l.mustCall(20*time.Second, "good", "Get", "a")
-			l.awaitGone("pivt.io/chaincode=silent_1.0", 15*time.Second)
+			l.lose("good")
+			l.awaitGone("pivt.io/chaincode=silent_1.0", 30*time.Second)
 		}},
 		{"ImageMissing", func(t *testing.T, l *lab) {
 			l.define("nowhere", "registry.invalid/nowhere@sha256:"+strings.Repeat("1", 64))
@@ -95,7 +89,7 @@ func TestChaincodeFaults(t *testing.T) {
 				t.Errorf("a chaincode without an image: %v after %s, want an error", err, took)
 			}
 			l.awaitLog("its image cannot be pulled")
-			l.awaitGone("pivt.io/chaincode=nowhere_1.0", 10*time.Second)
+			l.awaitGone("pivt.io/chaincode=nowhere_1.0", 30*time.Second)
 		}},
 		{"QuotaZero", func(t *testing.T, l *lab) {
 			quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "none"},
@@ -182,12 +176,36 @@ func TestChaincodeFaults(t *testing.T) {
 // the old one yet.
 func (l *lab) refused(cc string) (string, time.Duration, error) {
 	l.t.Helper()
-	for range 5 {
-		if answer, took, err := l.call(40*time.Second, cc, "Get", "a"); err != nil && strings.Contains(err.Error(), "launch") {
-			return answer, took, err
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	var answer string
+	var took time.Duration
+	var last error
+	l.until(ctx, "a launch of "+cc+" that is refused", func() (bool, error) {
+		answer, took, last = l.call(40*time.Second, cc, "Get", "a")
+		return last != nil && strings.Contains(last.Error(), "launch"), last
+	})
+	return answer, took, last
+}
+
+// lose deletes the pod of a chaincode and calls until another one answers. The object goes at once
+// and the process later: until then it is that which answers.
+func (l *lab) lose(cc string) {
+	l.t.Helper()
+	old := l.pod(cc)
+	zero := int64(0)
+	l.must(l.core.CoreV1().Pods(l.ns).Delete(context.Background(), old.Name, metav1.DeleteOptions{GracePeriodSeconds: &zero}))
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	l.until(ctx, "a call that launches another pod of "+cc, func() (bool, error) {
+		_, _, err := l.call(30*time.Second, cc, "Get", "a")
+		for _, p := range l.pods(chaincodes + ",pivt.io/chaincode=" + cc + "_1.0") {
+			if p.UID != old.UID && p.Status.Phase == corev1.PodRunning {
+				return err == nil, err
+			}
 		}
-	}
-	return l.call(40*time.Second, cc, "Get", "a")
+		return false, err
+	})
 }
 
 func (l *lab) awaitPodGone(name string) {

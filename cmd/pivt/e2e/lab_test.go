@@ -191,7 +191,7 @@ func (l *lab) peerLog(pod string) string {
 // launcher finds out about its pod may come after the peer's answer to who called the chaincode.
 func (l *lab) awaitLog(text string) {
 	l.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	l.until(ctx, fmt.Sprintf("%q in a peer's log", text), func() (bool, error) {
 		for _, node := range l.network.PeerOrgs[0].Nodes {
