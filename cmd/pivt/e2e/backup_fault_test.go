@@ -52,6 +52,7 @@ func TestBackupFaults(t *testing.T) {
 type victim struct {
 	name, reason string
 	find         func(corev1.Pod) bool
+	early        bool // it works for less than the time between two reports of a kubelet
 }
 
 // stepPod is the pod of a workflow's task.
@@ -78,15 +79,15 @@ func madePod(role, kind string) func(corev1.Pod) bool {
 
 func (v *vault) createKilled() {
 	r := v.killing([]victim{
-		{"begin", "The repository may be half made.", stepPod("begin")},
-		{"guard", "Nobody else would start the nodes then; it must come back by itself.", madePod("guard", "")},
-		{"copy of a peer", "The node is stopped and its copy is half done.", madePod("save", "peer")},
-		{"keeper of peers", "A node may be stopped, and who stopped it is gone.", stepPod("peers")},
-		{"copy of an orderer", "The quorum is one short.", madePod("save", "orderer")},
-		{"keeper of orderers", "A node may be stopped, and who stopped it is gone.", stepPod("orderers")},
-		{"seal", "The backup is all there and nobody has said so.", stepPod("seal")},
-		{"verify", "The backup is good and nobody knows.", stepPod("verify")},
-		{"end", "Something may be held, and the guard has to let go.", stepPod("end")},
+		{"begin", "The repository may be half made.", stepPod("begin"), false},
+		{"guard", "Nobody else would start the nodes then; it must come back by itself.", madePod("guard", ""), false},
+		{"copy of a peer", "The node is stopped and its copy is half done.", madePod("save", "peer"), false},
+		{"keeper of peers", "A node may be stopped, and who stopped it is gone.", stepPod("peers"), false},
+		{"copy of an orderer", "The quorum is one short.", madePod("save", "orderer"), false},
+		{"keeper of orderers", "A node may be stopped, and who stopped it is gone.", stepPod("orderers"), false},
+		{"seal", "The backup is all there and nobody has said so.", stepPod("seal"), false},
+		{"verify", "The backup is good and nobody knows.", stepPod("verify"), false},
+		{"end", "Something may be held, and the guard has to let go.", stepPod("end"), false},
 	}, "backup", "create", "--key", "killed")
 	v.assertRunning()
 	if r.code != 0 {
@@ -126,7 +127,8 @@ func (v *vault) killing(victims []victim, args ...string) run {
 	v.often(ctx, "pivt to end", func() (bool, error) {
 		for _, pod := range v.pods("") {
 			for _, victim := range victims {
-				if pod.Status.Phase != corev1.PodRunning || pod.DeletionTimestamp != nil || struck[victim.name] || !victim.find(pod) {
+				alive := pod.Status.Phase == corev1.PodRunning || victim.early && pod.Status.Phase == corev1.PodPending && pod.Spec.NodeName != ""
+				if !alive || pod.DeletionTimestamp != nil || struck[victim.name] || !victim.find(pod) {
 					continue
 				}
 				err := v.core.CoreV1().Pods(v.ns).Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &zero})

@@ -273,6 +273,7 @@ type writer struct {
 	at      atomic.Int64 // which peer is asked first
 	moved   atomic.Int64 // how often it had to go to another
 	resent  atomic.Int64 // how often a transaction had to be handed in again
+	slowest atomic.Int64 // nanoseconds of the transaction that took longest
 }
 
 func (v *vault) writer(org string, j *journal) *writer {
@@ -347,12 +348,15 @@ func (w *writer) hand(ctx context.Context, tx []byte) (*client.Status, error) {
 	}
 }
 
-// each tries the peers one after the other, the one first that answered last. It goes round
-// twice: a peer that has just started is known to the others a moment before it knows them, and refuses private
-// data meanwhile, also if another peer's gateway chose it.
+// patience is how long a peer that has just started is known to the others and does not know
+// its channels yet. It refuses private data meanwhile, also if another peer's gateway chose it.
+const patience = 20 * time.Second
+
+// each tries the peers one after the other, the one first that answered last, and goes round at least twice.
 func (w *writer) each(ctx context.Context, do func(*gateway) error) error {
 	var errs []error
-	for i := range 2 * len(w.peers) {
+	began := time.Now()
+	for i := 0; i < 2*len(w.peers) || time.Since(began) < patience; i++ {
 		err := do(w.peers[int(w.at.Load())%len(w.peers)])
 		if err == nil || ctx.Err() != nil {
 			return err
@@ -360,7 +364,7 @@ func (w *writer) each(ctx context.Context, do func(*gateway) error) error {
 		errs = append(errs, detailed(err))
 		w.at.Add(1)
 		w.moved.Add(1)
-		if i == len(w.peers)-1 {
+		if i%len(w.peers) == len(w.peers)-1 {
 			select {
 			case <-ctx.Done():
 			case <-time.After(2 * time.Second):
@@ -426,8 +430,10 @@ func (w *writer) keepWriting(prefix string) (stop func() (written, failed int, f
 		defer close(done)
 		for i := 0; ctx.Err() == nil; i++ {
 			once, end := context.WithTimeout(context.Background(), 90*time.Second)
+			asked := time.Now()
 			err := w.put(once, fmt.Sprintf("%s%05d", prefix, i), value(40), i%10 == 0)
 			end()
+			w.slowest.Store(max(w.slowest.Load(), int64(time.Since(asked))))
 			switch {
 			case err == nil:
 				written++

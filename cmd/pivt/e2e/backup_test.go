@@ -71,7 +71,7 @@ func (v *vault) busy(w *writer, prefix string, do func()) {
 	stop := w.keepWriting(prefix)
 	do()
 	written, failed, err := stop()
-	v.t.Logf("%d transactions meanwhile, %d failed, %d times another peer was asked, %d were handed in again", written, failed, w.moved.Load(), w.resent.Load())
+	v.t.Logf("%d transactions meanwhile, %d failed, %d times another peer was asked, %d were handed in again, the slowest took %s", written, failed, w.moved.Load(), w.resent.Load(), time.Duration(w.slowest.Load()).Round(time.Millisecond))
 	if failed > 0 || written == 0 {
 		v.t.Errorf("%d of %d transactions failed while nodes were stopped one by one; the first: %v", failed, written+failed, err)
 	}

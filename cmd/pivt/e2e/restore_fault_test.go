@@ -27,11 +27,11 @@ func (v *vault) newerData(j *journal) {
 
 func (v *vault) restoreKilled() {
 	r := v.killing([]victim{
-		{"check", "Nothing is stopped yet.", stepPod("check")},
-		{"copy of a peer", "The volume holds half of the saved data, beside its own.", madePod("restore", "peer")},
-		{"keeper of the restore", "Nodes are stopped and half of them restored.", stepPod("restore")},
-		{"copy of an orderer", "Others are restored, and none may start.", madePod("restore", "orderer")},
-		{"finish", "What was replaced is half removed.", madePod("finish", "")},
+		{"check", "Nothing is stopped yet.", stepPod("check"), false},
+		{"copy of a peer", "The volume holds half of the saved data, beside its own.", madePod("restore", "peer"), false},
+		{"keeper of the restore", "Nodes are stopped and half of them restored.", stepPod("restore"), false},
+		{"copy of an orderer", "Others are restored, and none may start.", madePod("restore", "orderer"), false},
+		{"finish", "What was replaced is half removed.", madePod("finish", ""), true},
 	}, "restore", "killed", "--yes", "--accept", "newer-data")
 	if r.code != 0 {
 		v.t.Errorf("restore ended with %d, want 0 after retries", r.code)
