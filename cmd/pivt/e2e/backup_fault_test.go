@@ -395,5 +395,10 @@ func (v *vault) flippedByte() {
 	if len(damaged) == 0 {
 		v.t.Error("no verification noticed the flipped byte")
 	}
+	for _, key := range damaged {
+		if v.verified(key) {
+			v.t.Errorf("backup %s, which is damaged, is still listed as verified", key)
+		}
+	}
 	v.assertRunning()
 }
