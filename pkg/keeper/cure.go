@@ -25,7 +25,7 @@ func (h Hold) Cure() string {
 		if h.Stage == Finishing {
 			return fmt.Sprintf(`repeat "pivt restore %s%s", which removes what was there before and lets its nodes go`, h.Key, h.Asked)
 		}
-		return fmt.Sprintf(`repeat the same "pivt restore %s" command to go on, or "pivt restore %s --cancel" puts back what was there`, h.Key, h.Key)
+		return fmt.Sprintf(`repeat the same "pivt restore %s%s" command to go on, or "pivt restore %s --cancel" puts back what was there`, h.Key, h.Asked, h.Key)
 	case ByBackup:
 		return fmt.Sprintf(`wait until backup %s is over ("pivt status" shows it); if its workflow is gone, its nodes are started within a minute`, h.Key)
 	}

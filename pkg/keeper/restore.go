@@ -41,14 +41,14 @@ func (k *Keeper) Restore(ctx context.Context, m backup.Manifest, sel backup.Sele
 	}
 	quorum := k.wholeQuorum(targets)
 	if err := k.refill(ctx, grips, m, quorum, accept); err != nil {
-		return unfinished(err, m.Key)
+		return unfinished(err, m.Key, asked)
 	}
 	if err := k.relearn(ctx, grips, quorum); err != nil {
-		return again(fmt.Errorf("the data are restored, but %w", err), m.Key)
+		return again(fmt.Errorf("the data are restored, but %w", err), m.Key+asked)
 	}
 	restored := func(g *grip, h *Hold) { h.Stage, h.Shared = Started, shares(g.t, quorum) }
 	if err := k.startAll(ctx, grips, restored, func(t target) map[string]uint64 { return floorOf(m, t, quorum) }); err != nil {
-		return again(fmt.Errorf("the data are restored, but %w", err), m.Key)
+		return again(fmt.Errorf("the data are restored, but %w", err), m.Key+asked)
 	}
 	return k.tidy(ctx, grips, m.Key)
 }
@@ -69,12 +69,12 @@ func flags(sel backup.Selection) string {
 func shares(t target, quorum bool) bool { return quorum && t.Kind == string(network.Orderer) }
 
 // What to do next is in the text: a hint from the pod that failed comes first.
-func unfinished(err error, key string) error {
-	return fmt.Errorf(`%w; the nodes stay stopped: repeat "pivt restore %s", or put back what was there with "pivt restore %s --cancel"`, err, key, key)
+func unfinished(err error, key, asked string) error {
+	return fmt.Errorf(`%w; the nodes stay stopped: repeat "pivt restore %s%s", or put back what was there with "pivt restore %s --cancel"`, err, key, asked, key)
 }
 
-func again(err error, key string) error {
-	return fmt.Errorf(`%w; repeat "pivt restore %s", it goes on from here`, err, key)
+func again(err error, what string) error {
+	return fmt.Errorf(`%w; repeat "pivt restore %s", it goes on from here`, err, what)
 }
 
 // chosen are the selected nodes that the backup has: orderers first, then CAs, then peers. Check has asked

@@ -209,7 +209,7 @@ func TestRestoreFails(t *testing.T) {
 	}
 	sel := backup.Selection{Orgs: []string{"A"}}
 	err := w.keeper(nil).Restore(t.Context(), manifest(w), sel, nil)
-	if err == nil || !strings.Contains(err.Error(), "there is no room for both") || !strings.Contains(err.Error(), "--cancel") || exit.HintOf(err) != "--accept overwrite" {
+	if err == nil || !strings.Contains(err.Error(), "there is no room for both") || !strings.Contains(err.Error(), "--cancel") || !strings.Contains(err.Error(), `repeat "pivt restore `+key+` --org A"`) || exit.HintOf(err) != "--accept overwrite" {
 		t.Fatalf("got %v, hint %q", err, exit.HintOf(err))
 	}
 	for _, n := range peersA(w) {

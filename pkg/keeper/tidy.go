@@ -40,7 +40,7 @@ func (k *Keeper) tidy(ctx context.Context, grips []*grip, key string) error {
 
 func (k *Keeper) untidy(grips []*grip, err error) error {
 	h := grips[0].hold
-	return fmt.Errorf(`the nodes are restored and serve, but what was there before is still on their volumes: %w; repeat "pivt restore %s%s", it goes on from here`, err, h.Key, h.Asked)
+	return again(fmt.Errorf("the nodes are restored and serve, but what was there before is still on their volumes: %w", err), h.Key+h.Asked)
 }
 
 // conclude goes on where an earlier run of the same restore had all nodes serve: those are not stopped
