@@ -34,46 +34,50 @@ func (k *Keeper) Check(ctx context.Context, m backup.Manifest, verified *time.Ti
 	}
 	present := backup.Present{Identity: identity, Heights: k.present(ctx, sets, m.Key)}
 	refused := backup.Admit(m, verified, nodes, present, accept)
-	cannot, hints, err := k.obstacles(ctx, m, nodes, sets)
+	cannot, err := k.obstacles(ctx, m, nodes, sets)
+	if err != nil {
+		return err
+	}
 	if sel.All() && !accept.Has(backup.MissingParts) {
 		for _, n := range m.Nodes {
 			if n.Kind == kindCA && sets[n.Name] == nil {
-				cannot = append(cannot, fmt.Sprintf("statefulset/%s, a CA that was saved, does not exist", n.Name))
-				hints = append(hints, "deploy it first, or leave it out with --accept "+string(backup.MissingParts))
+				cannot.add(exit.WithHint(fmt.Errorf("statefulset/%s, a CA that was saved, does not exist", n.Name),
+					"deploy it first, or leave it out with --accept "+string(backup.MissingParts)))
 			}
 		}
 	}
 	for _, ch := range k.Network.Channels {
 		if reason := outvoted(ch, m, nodes, sets, present); reason != "" {
-			cannot = append(cannot, reason)
-			hints = append(hints, "restore orderers one after the other with --node, or all of them from a backup that has all")
+			cannot.add(exit.WithHint(errors.New(reason), "restore orderers one after the other with --node, or all of them from a backup that has all"))
 			break
 		}
 	}
 	switch {
-	case err != nil:
-		return err
-	case len(cannot) == 0:
+	case len(cannot.all) == 0:
 		return refused
 	case refused != nil:
-		return exit.With(fmt.Errorf("%w; and whatever is accepted: %s", refused, listed(cannot)), exit.NotReady)
+		return exit.With(fmt.Errorf("%w; and whatever is accepted: %s", refused, listed(cannot.all)), exit.NotReady)
 	}
-	err = exit.With(fmt.Errorf("backup %s cannot be restored: %s; nothing was changed", m.Key, listed(cannot)), exit.NotReady)
-	if len(hints) > 0 {
-		err = exit.WithHint(err, strings.Join(hints, "; "))
+	err = exit.With(fmt.Errorf("backup %s cannot be restored: %s; nothing was changed", m.Key, listed(cannot.all)), exit.NotReady)
+	if len(cannot.hints) > 0 {
+		err = exit.WithHint(err, strings.Join(cannot.hints, "; "))
 	}
 	return err
 }
 
+// reasons are what speaks against a restore, and what cures it, each cure once.
+type reasons struct{ all, hints []string }
+
+func (r *reasons) add(err error) {
+	r.all = append(r.all, err.Error())
+	if hint := exit.HintOf(err); hint != "" && !slices.Contains(r.hints, hint) {
+		r.hints = append(r.hints, hint)
+	}
+}
+
 // obstacles are reasons that are not the backup's: there is nothing to restore onto, or somebody
 // else has the node.
-func (k *Keeper) obstacles(ctx context.Context, m backup.Manifest, nodes []*network.Node, sets map[string]*appsv1.StatefulSet) (all, hints []string, err error) {
-	say := func(err error) {
-		all = append(all, err.Error())
-		if hint := exit.HintOf(err); hint != "" && !slices.Contains(hints, hint) {
-			hints = append(hints, hint)
-		}
-	}
+func (k *Keeper) obstacles(ctx context.Context, m backup.Manifest, nodes []*network.Node, sets map[string]*appsv1.StatefulSet) (r reasons, err error) {
 	for _, n := range nodes {
 		t := targetOf(n)
 		if _, saved := m.Node(t.Name); !saved {
@@ -81,27 +85,27 @@ func (k *Keeper) obstacles(ctx context.Context, m backup.Manifest, nodes []*netw
 		}
 		set := sets[t.Name]
 		if set == nil {
-			say(exit.WithHint(fmt.Errorf("statefulset/%s does not exist", t.Name), `"pivt install" makes it`))
+			r.add(exit.WithHint(fmt.Errorf("statefulset/%s does not exist", t.Name), `"pivt install" makes it`))
 			continue
 		}
 		if err := persistent(t, set); err != nil {
-			say(err)
+			r.add(err)
 			continue
 		}
 		if h := holdOf(set); h != nil && (h.By != ByRestore || h.Key != m.Key) {
-			say(exit.WithHint(errors.New(h.String()), h.Cure()))
+			r.add(exit.WithHint(errors.New(h.String()), h.Cure()))
 		}
 		for _, claim := range claims(set) {
 			c, err := k.claimOf(ctx, claim)
 			if err != nil {
-				return nil, nil, err
+				return r, err
 			}
 			if c == nil {
-				say(exit.WithHint(fmt.Errorf("persistentvolumeclaim/%s does not exist", claim), "it is made when the node is started for the first time"))
+				r.add(exit.WithHint(fmt.Errorf("persistentvolumeclaim/%s does not exist", claim), "it is made when the node is started for the first time"))
 			}
 		}
 	}
-	return all, hints, nil
+	return r, nil
 }
 
 // outvoted says which orderers of a Raft channel would be outvoted by those that are restored, each from its own

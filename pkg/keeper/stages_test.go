@@ -36,6 +36,15 @@ func (w *world) allFree() {
 	}
 }
 
+// allFreeOn also tells what some of them run on.
+func (w *world) allFreeOn(want string, nodes []*network.Node) {
+	w.t.Helper()
+	w.allFree()
+	if got := w.disksOf(nodes); got != want {
+		w.t.Errorf("the nodes run on %s, want %s", got, want)
+	}
+}
+
 // One orderer gets its own copy, all of them get one between them. What the first restore did must
 // not count for the second, whether its node was started or not: the channel would fork.
 func TestRestoreOfOneThenOfAll(t *testing.T) {
@@ -58,10 +67,7 @@ func TestRestoreOfOneThenOfAll(t *testing.T) {
 			if err := w.keeper(nil).Restore(t.Context(), manifest(w), backup.Selection{}, nil); err != nil {
 				t.Fatal(err)
 			}
-			w.allFree()
-			if got := w.disksOf(orderers(w)); got != "quorum, quorum, quorum" {
-				t.Errorf("orderers go on from %s", got)
-			}
+			w.allFreeOn("quorum, quorum, quorum", orderers(w))
 		})
 	}
 }
@@ -71,10 +77,9 @@ func TestCancelTwice(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	sel := backup.Selection{Orgs: []string{"A"}}
-	a, b := peersA(w)[0], peersA(w)[1]
+	b := peersA(w)[1]
 	restore := func() error { return w.keeper(nil).Restore(t.Context(), manifest(w), sel, nil) }
 	cancel := func() error { return w.keeper(nil).Cancel(t.Context(), key) }
-	_ = a
 	w.failing("restore", b)
 	if restore() == nil {
 		t.Fatal("nothing was broken")
@@ -94,10 +99,7 @@ func TestCancelTwice(t *testing.T) {
 	if err := cancel(); err != nil {
 		t.Fatal(err)
 	}
-	w.allFree()
-	if got := w.disksOf(peersA(w)); got != "old, old" {
-		t.Errorf("cancelled, the nodes run on %s", got)
-	}
+	w.allFreeOn("old, old", peersA(w))
 }
 
 // Once what was there before is being removed there is no way back, for none of the nodes.
@@ -126,10 +128,7 @@ func TestCancelTooLate(t *testing.T) {
 	if err := w.keeper(nil).Restore(t.Context(), manifest(w), sel, nil); err != nil {
 		t.Fatal(err)
 	}
-	w.allFree()
-	if got := w.disksOf(peersA(w)); got != "own, own" {
-		t.Errorf("the nodes run on %s", got)
-	}
+	w.allFreeOn("own, own", peersA(w))
 	for _, n := range peersA(w) {
 		if w.started(n.Name()) != 2 {
 			t.Errorf("%s was started %d times, want 2", n.Name(), w.started(n.Name()))
@@ -156,10 +155,7 @@ func TestRestoreAfterUnfinishedCancel(t *testing.T) {
 	if err := w.keeper(nil).Restore(t.Context(), manifest(w), sel, nil); err != nil {
 		t.Fatal(err)
 	}
-	w.allFree()
-	if got := w.disksOf(peersA(w)); got != "own, own" {
-		t.Errorf("the nodes run on %s", got)
-	}
+	w.allFreeOn("own, own", peersA(w))
 }
 
 // A step that is retried after it let some nodes go must not restore these again: they may have gone on.
