@@ -233,12 +233,16 @@ func (w *readiness) workload(ctx context.Context, set *appsv1.StatefulSet) Workl
 		wl.Ready = true
 		return wl
 	}
-	if wl.Reason == "" {
-		if text := w.failedCreate(ctx, set); text != "" {
-			wl.Reason, wl.Stuck = text, true
-		} else {
-			wl.Reason = "its pod has not been made yet"
-		}
+	if wl.Reason != "" {
+		return wl
+	}
+	wanted := func(p *corev1.Pod) bool { return p.Labels[appsv1.StatefulSetRevisionLabel] == st.UpdateRevision }
+	if text := w.failedCreate(ctx, set); text != "" {
+		wl.Reason, wl.Stuck = text, true
+	} else if slices.ContainsFunc(w.pods[set.Name], wanted) {
+		wl.Reason = "its pod is ready; the controller manager has not counted it yet"
+	} else {
+		wl.Reason = "its pod has not been made yet"
 	}
 	return wl
 }

@@ -32,7 +32,7 @@ const (
 )
 
 func pod(set, status string) string {
-	return `{metadata: {name: ` + set + `-0, ownerReferences: [{apiVersion: apps/v1, kind: StatefulSet, name: ` + set + `, uid: u, controller: true}]}, status: ` + status + `}`
+	return `{metadata: {name: ` + set + `-0, labels: {controller-revision-hash: a}, ownerReferences: [{apiVersion: apps/v1, kind: StatefulSet, name: ` + set + `, uid: u, controller: true}]}, status: ` + status + `}`
 }
 
 // lastState runs WaitReady until what it sees satisfies until, or it ends by itself.
@@ -63,6 +63,10 @@ func TestWaitReadyReasons(t *testing.T) {
 		"Ready":   {"All replicas of the latest revision are ready.", setReady, "", "", kube.Workload{Name: "peer", Ready: true}},
 		"Unseen":  {"Before the controller manager has looked, the old status says nothing.", setUnseen, "", "", kube.Workload{Name: "peer", Reason: "its change has not been seen by the controller manager yet"}},
 		"Rolling": {"An old pod that is ready is not the wanted one.", setRolling, `{conditions: [{type: Ready, status: "True"}]}`, "", kube.Workload{Name: "peer", Reason: "its pod has not been made yet"}},
+		"Uncounted": {
+			"A pod that is ready is no missing pod, though the set's status is older.", setWaiting, `{phase: Running, conditions: [{type: Ready, status: "True"}]}`, "",
+			kube.Workload{Name: "peer", Reason: "its pod is ready; the controller manager has not counted it yet"},
+		},
 		"MissingImage": {
 			"The kubelet's own words tell which image is missing.", setWaiting,
 			`{phase: Pending, containerStatuses: [{name: peer, state: {waiting: {reason: ErrImagePull, message: "no such host"}}}]}`, "",
