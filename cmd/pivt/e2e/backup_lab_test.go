@@ -325,53 +325,54 @@ func (w *writer) put(ctx context.Context, key, value string, private bool) error
 // transaction, and what Raft's leader has queued and not yet proposed is lost when it is stopped: who wants it to count
 // hands it in again, and because it is the same transaction it counts once.
 func (w *writer) hand(ctx context.Context, tx []byte) (*client.Status, error) {
-	for {
-		var committed *client.Status
-		err := w.each(ctx, func(g *gateway) error {
-			t, err := g.gw.NewTransaction(tx)
-			if err != nil {
-				return err
-			}
-			commit, err := t.SubmitWithContext(ctx)
-			if err != nil {
-				return err
-			}
-			once, cancel := context.WithTimeout(ctx, 5*time.Second)
-			defer cancel()
-			committed, err = commit.StatusWithContext(once)
+	var committed *client.Status
+	handed := -1
+	err := w.each(ctx, func(g *gateway) error {
+		t, err := g.gw.NewTransaction(tx)
+		if err != nil {
 			return err
-		})
-		if err == nil || ctx.Err() != nil {
-			return committed, err
 		}
-		w.resent.Add(1)
-	}
+		commit, err := t.SubmitWithContext(ctx)
+		if err != nil {
+			return err
+		}
+		handed++
+		once, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		committed, err = commit.StatusWithContext(once)
+		return err
+	})
+	w.resent.Add(int64(max(handed, 0)))
+	return committed, err
 }
 
-// patience is how long a peer that has just started is known to the others and does not know
-// its channels yet. It refuses private data meanwhile, also if another peer's gateway chose it.
-const patience = 20 * time.Second
-
-// each tries the peers one after the other, the one first that answered last, and goes round at least twice.
+// each asks one peer after the other until one has done it or ctx ends, first the one that answered last.
+//
+// Patience is needed where a peer is lost without a word: the others think for 25 s that it lives
+// (peer.gossip.aliveExpirationTimeout), and again as soon as it is back and does not know its
+// channels yet. A gateway leaves the endorsing of private data to its own organisation; of two peers
+// the one that is left refuses when the collection's requiredPeerCount falls on the other, which is
+// every second time until that one is restored (Fabric's gossip/privdata/distributor.go).
 func (w *writer) each(ctx context.Context, do func(*gateway) error) error {
 	var errs []error
-	began := time.Now()
-	for i := 0; i < 2*len(w.peers) || time.Since(began) < patience; i++ {
+	for i := 1; ; i++ {
 		err := do(w.peers[int(w.at.Load())%len(w.peers)])
-		if err == nil || ctx.Err() != nil {
-			return err
+		if err == nil {
+			return nil
 		}
 		errs = append(errs, detailed(err))
 		w.at.Add(1)
 		w.moved.Add(1)
-		if i%len(w.peers) == len(w.peers)-1 {
-			select {
-			case <-ctx.Done():
-			case <-time.After(2 * time.Second):
-			}
+		pause := time.Duration(0)
+		if i%len(w.peers) == 0 {
+			pause = 2 * time.Second
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(errs...)
+		case <-time.After(pause):
 		}
 	}
-	return errors.Join(errs...)
 }
 
 // detailed shows what the peers behind a gateway said.
@@ -429,7 +430,7 @@ func (w *writer) keepWriting(prefix string) (stop func() (written, failed int, f
 	go func() {
 		defer close(done)
 		for i := 0; ctx.Err() == nil; i++ {
-			once, end := context.WithTimeout(context.Background(), 90*time.Second)
+			once, end := context.WithTimeout(context.Background(), 2*time.Minute)
 			asked := time.Now()
 			err := w.put(once, fmt.Sprintf("%s%05d", prefix, i), value(40), i%10 == 0)
 			end()
@@ -456,12 +457,8 @@ func (g *gateway) hashes(channel string, height uint64) []string {
 	g.s.t.Helper()
 	var all []string
 	for n := range height {
-		b, err := g.gw.GetNetwork(channel).GetContract("qscc").EvaluateTransaction("GetBlockByNumber", channel, fmt.Sprint(n))
-		if err != nil {
-			g.s.t.Fatalf("reading block %d: %v", n, err)
-		}
 		block := &common.Block{}
-		g.s.must(proto.Unmarshal(b, block))
+		g.s.must(proto.Unmarshal(g.own(channel, "qscc", "GetBlockByNumber", channel, fmt.Sprint(n)), block))
 		all = append(all, headerHash(block))
 	}
 	return all
@@ -505,12 +502,8 @@ func (g *gateway) all(private bool) map[string]string {
 	if private {
 		function, args = "AllPrivate", []string{collection}
 	}
-	text, err := g.evaluate(labChannel, storeCC, function, args...)
-	if err != nil {
-		g.s.t.Fatalf("reading the whole state: %v", detailed(err))
-	}
 	state := map[string]string{}
-	g.s.must(json.Unmarshal([]byte(text), &state))
+	g.s.must(json.Unmarshal(g.own(labChannel, storeCC, function, args...), &state))
 	return state
 }
 
