@@ -70,6 +70,7 @@ type times struct {
 	stop    time.Duration // beyond its own grace period, until a pod that does not end is given up
 	stuck   time.Duration // a pod that has a reason not to run
 	start   time.Duration // a pod without one
+	breath  time.Duration // between two nodes of a quorum, for what waits to be ordered
 	ready   time.Duration // a node until it serves again
 	recover time.Duration // the same after a restore: it may build its state database from all blocks
 	cut     time.Duration // a VolumeSnapshot until its moment has come
@@ -81,7 +82,7 @@ func defaultTimes() times {
 		call: 30 * time.Second, away: 5 * time.Minute, refused: 30 * time.Second, parting: 20 * time.Second,
 		beat: 10 * time.Second, silence: time.Minute, grace: 5 * time.Minute, dead: 10 * time.Minute,
 		settle: 2 * time.Minute, stop: time.Minute, stuck: 45 * time.Second, start: 4 * time.Minute,
-		ready: 15 * time.Minute, recover: 2 * time.Hour, cut: 5 * time.Minute, report: 20 * time.Second,
+		breath: 10 * time.Second, ready: 15 * time.Minute, recover: 2 * time.Hour, cut: 5 * time.Minute, report: 20 * time.Second,
 	}
 }
 
@@ -145,8 +146,10 @@ func (k *Keeper) passing(err error, since time.Duration) bool {
 		apierrors.IsForbidden(err) && strings.Contains(err.Error(), " cannot ") && k.answered.Load() && since < k.times.refused
 }
 
-func (k *Keeper) pause(ctx context.Context) error {
-	t := time.NewTimer(k.Poll)
+func (k *Keeper) pause(ctx context.Context) error { return sleep(ctx, k.Poll) }
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():

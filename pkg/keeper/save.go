@@ -38,12 +38,25 @@ func (k *Keeper) save(ctx context.Context, key string, all []target, saved map[s
 	if err != nil {
 		return err
 	}
-	for _, t := range todo {
+	for i, t := range todo {
+		if i > 0 && t.node != nil && t.node.Org.Kind == network.Orderer {
+			if err := k.breathe(ctx); err != nil {
+				return err
+			}
+		}
 		if err := k.saveNode(ctx, key, t); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// breathe lets transactions through between two orderers. Each of them may cost an election, because
+// the next one leads by then or because a leader is blocked for 5 s by the connection to one whose
+// pod is gone. Clients would wait for all elections together.
+func (k *Keeper) breathe(ctx context.Context) error {
+	k.Log.Info("letting through what waits to be ordered", "for", k.times.breath)
+	return sleep(ctx, k.times.breath)
 }
 
 // saveNode stops one node, has it copied, and starts it.

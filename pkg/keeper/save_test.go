@@ -50,6 +50,26 @@ func TestSave(t *testing.T) {
 	w.eventually("nothing is left", func() bool { return len(w.left()) == 0 })
 }
 
+// Between two orderers there is time for what waits to be ordered.
+func TestSaveBreathes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	k := w.keeper(nil)
+	k.times.breath = 300 * time.Millisecond
+	if err := k.Save(t.Context(), key, orderers(w), nil); err != nil {
+		t.Fatal(err)
+	}
+	w.sound()
+	var last time.Time
+	for _, n := range orderers(w) {
+		stopped := w.saved[n.Name()].Stopped
+		if since := stopped.Sub(last); since < k.times.breath {
+			t.Errorf("%s was stopped %s after the one before", n.Name(), since)
+		}
+		last = stopped
+	}
+}
+
 func TestSaveSkipsWhatIsSaved(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
