@@ -126,7 +126,7 @@ func (g *gateway) own(channel, chaincode, function string, args ...string) []byt
 	signed := proposed.GetProposal()
 	signed.Signature, err = g.sign(proposal.Digest())
 	g.s.must(err)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // it may have to start the chaincode
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute) // it may have to start the chaincode
 	defer cancel()
 	answer, err := peerpb.NewEndorserClient(g.conn).ProcessProposal(ctx, signed)
 	if err == nil && answer.GetResponse().GetStatus() != http.StatusOK {
