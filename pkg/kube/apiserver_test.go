@@ -42,6 +42,7 @@ type apiServer struct {
 	down     bool
 	refuse   map[string]int // path to a status it is answered with
 	requests []string
+	ended    chan struct{} // closed when the test is over
 }
 
 type change struct {
@@ -57,9 +58,11 @@ func newAPIServer(t *testing.T) *apiServer {
 			"v1/pods": "Pod", "v1/events": "Event", "apps/v1/statefulsets": "StatefulSet",
 		},
 		objects: map[string]object{}, owned: map[string]object{}, watchers: map[chan struct{}]bool{}, refuse: map[string]int{},
+		ended: make(chan struct{}),
 	}
 	s.Server = httptest.NewServer(s)
 	t.Cleanup(func() {
+		close(s.ended) // for requests of those who were given up on; they may come after the next line
 		s.CloseClientConnections()
 		s.Close()
 	})
@@ -119,7 +122,10 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		review["status"] = object{"allowed": review["spec"].(object)["resourceAttributes"].(object)["verb"] != "delete"}
 		write(w, 201, review)
 	case strings.HasSuffix(path, "/slow-0/portforward"):
-		<-r.Context().Done()
+		select {
+		case <-r.Context().Done():
+		case <-s.ended:
+		}
 	case strings.HasSuffix(path, "/peer-0/portforward"):
 		portForward(w, r)
 	default:

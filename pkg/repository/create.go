@@ -38,7 +38,9 @@ const (
 // Nodes append to files (blocks, logs, CouchDB), replace them as a whole (LevelDB) or change them
 // in place by pages (SQLite, write-ahead logs): nothing moves inside a file. So cuts at fixed
 // places find as much again as cuts by content do, at twice the speed; measured with LevelDB
-// after 1 % more blocks: 1.3 % stored either way. What is appended to a file costs half a chunk more
+// after 1 % more blocks: 1.3 % stored either way. Only what LevelDB writes anew from full journals, once
+// when a peer starts after a bulk load, is found in part by content: 34 MB instead of 56 MB of 478 MB
+// were new then. What is appended to a file costs half a chunk more
 // on average, and a chunk costs its index entry of 50 bytes.
 const (
 	splitterName = "FIXED-256K"
