@@ -102,7 +102,7 @@ func (k *Keeper) majority(live []target) bool {
 
 // raft reports whether the target is an orderer of a channel that Raft keeps.
 func (k *Keeper) raft(t target) bool {
-	if t.node == nil || t.node.Org.Kind != network.Orderer {
+	if !t.orderer() {
 		return false
 	}
 	return slices.ContainsFunc(k.Network.Channels, func(ch *network.Channel) bool {

@@ -39,7 +39,7 @@ func (k *Keeper) save(ctx context.Context, key string, all []target, saved map[s
 		return err
 	}
 	for i, t := range todo {
-		if i > 0 && t.node != nil && t.node.Org.Kind == network.Orderer {
+		if i > 0 && t.orderer() {
 			if err := k.breathe(ctx); err != nil {
 				return err
 			}

@@ -143,7 +143,7 @@ func (k *Keeper) spared(ctx context.Context, g *grip) error {
 		g.log.Info("nobody serves in its place while it is copied", "org", g.t.Org)
 		return nil
 	}
-	quorum := g.t.node.Org.Kind == network.Orderer
+	quorum := g.t.orderer()
 	err := k.await(ctx, k.times.settle, g.log, func(ctx context.Context) (string, error) {
 		var not []string
 		for _, other := range group {

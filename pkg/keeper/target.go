@@ -36,6 +36,8 @@ func targetOf(n *network.Node) target {
 	return target{backup.Node{Name: n.Name(), Kind: string(n.Org.Kind), Org: n.Org.Name, Hostname: n.Hostname}, n}
 }
 
+func (t target) orderer() bool { return t.node != nil && t.node.Org.Kind == network.Orderer }
+
 func targetsOf(nodes []*network.Node) []target {
 	var all []target
 	for _, n := range nodes {

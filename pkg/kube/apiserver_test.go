@@ -2,10 +2,12 @@ package kube_test
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -42,7 +44,6 @@ type apiServer struct {
 	down     bool
 	refuse   map[string]int // path to a status it is answered with
 	requests []string
-	ended    chan struct{} // closed when the test is over
 }
 
 type change struct {
@@ -58,11 +59,12 @@ func newAPIServer(t *testing.T) *apiServer {
 			"v1/pods": "Pod", "v1/events": "Event", "apps/v1/statefulsets": "StatefulSet",
 		},
 		objects: map[string]object{}, owned: map[string]object{}, watchers: map[chan struct{}]bool{}, refuse: map[string]int{},
-		ended: make(chan struct{}),
 	}
-	s.Server = httptest.NewServer(s)
+	s.Server = httptest.NewUnstartedServer(s)
+	// Requests end with the test, also one that was given up on and arrives after connections have been closed.
+	s.Config.BaseContext = func(net.Listener) context.Context { return t.Context() }
+	s.Start()
 	t.Cleanup(func() {
-		close(s.ended) // for requests of those who were given up on; they may come after the next line
 		s.CloseClientConnections()
 		s.Close()
 	})
@@ -122,10 +124,7 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		review["status"] = object{"allowed": review["spec"].(object)["resourceAttributes"].(object)["verb"] != "delete"}
 		write(w, 201, review)
 	case strings.HasSuffix(path, "/slow-0/portforward"):
-		select {
-		case <-r.Context().Done():
-		case <-s.ended:
-		}
+		<-r.Context().Done()
 	case strings.HasSuffix(path, "/peer-0/portforward"):
 		portForward(w, r)
 	default:

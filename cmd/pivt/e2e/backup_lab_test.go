@@ -326,7 +326,7 @@ func (w *writer) put(ctx context.Context, key, value string, private bool) error
 // hands it in again, and because it is the same transaction it counts once.
 func (w *writer) hand(ctx context.Context, tx []byte) (*client.Status, error) {
 	var committed *client.Status
-	handed := -1
+	handed := false
 	err := w.each(ctx, func(g *gateway) error {
 		t, err := g.gw.NewTransaction(tx)
 		if err != nil {
@@ -336,13 +336,15 @@ func (w *writer) hand(ctx context.Context, tx []byte) (*client.Status, error) {
 		if err != nil {
 			return err
 		}
-		handed++
+		if handed {
+			w.resent.Add(1)
+		}
+		handed = true
 		once, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()
 		committed, err = commit.StatusWithContext(once)
 		return err
 	})
-	w.resent.Add(int64(max(handed, 0)))
 	return committed, err
 }
 
