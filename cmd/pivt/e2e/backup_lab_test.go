@@ -35,6 +35,8 @@ import (
 
 const (
 	backupTimeout = 12 * time.Minute
+	patience      = 2 * time.Minute  // of an application with one transaction
+	attempt       = 30 * time.Second // of it with one peer
 	storeCC       = "store"
 	collection    = "shared"
 	accessKey     = "pivt-test-access"
@@ -108,9 +110,7 @@ func (v *vault) at(s *site) *vault {
 
 // in is the same network for a subtest.
 func (v *vault) in(t testing.TB) *vault {
-	s := *v.site
-	s.t = t
-	return v.at(&s)
+	return v.at(v.site.in(t))
 }
 
 // target appends a backup section to network.yaml.
@@ -295,7 +295,7 @@ func (w *writer) put(ctx context.Context, key, value string, private bool) error
 		args = []client.ProposalOption{client.WithArguments(collection, key), client.WithTransient(map[string][]byte{"value": []byte(value)})}
 	}
 	var tx []byte
-	err := w.each(ctx, func(g *gateway) error {
+	err := w.each(ctx, func(ctx context.Context, g *gateway) error {
 		p, err := g.gw.GetNetwork(labChannel).GetContract(storeCC).NewProposal(function, args...)
 		if err != nil {
 			return err
@@ -323,11 +323,13 @@ func (w *writer) put(ctx context.Context, key, value string, private bool) error
 
 // hand submits a transaction until it is in a block. An orderer says yes when it has queued a
 // transaction, and what Raft's leader has queued and not yet proposed is lost when it is stopped: who wants it to count
-// hands it in again, and because it is the same transaction it counts once.
+// hands it in again, and because it is the same transaction it counts once. Each time it waits twice as long:
+// what is only slow must not be made slower by more of the same.
 func (w *writer) hand(ctx context.Context, tx []byte) (*client.Status, error) {
 	var committed *client.Status
 	handed := false
-	err := w.each(ctx, func(g *gateway) error {
+	wait := 5 * time.Second
+	err := w.each(ctx, func(ctx context.Context, g *gateway) error {
 		t, err := g.gw.NewTransaction(tx)
 		if err != nil {
 			return err
@@ -340,8 +342,9 @@ func (w *writer) hand(ctx context.Context, tx []byte) (*client.Status, error) {
 			w.resent.Add(1)
 		}
 		handed = true
-		once, cancel := context.WithTimeout(ctx, 5*time.Second)
+		once, cancel := context.WithTimeout(ctx, wait)
 		defer cancel()
+		wait = min(2*wait, attempt)
 		committed, err = commit.StatusWithContext(once)
 		return err
 	})
@@ -355,10 +358,12 @@ func (w *writer) hand(ctx context.Context, tx []byte) (*client.Status, error) {
 // channels yet. A gateway leaves the endorsing of private data to its own organisation; of two peers
 // the one that is left refuses when the collection's requiredPeerCount falls on the other, which is
 // every second time until that one is restored (Fabric's gossip/privdata/distributor.go).
-func (w *writer) each(ctx context.Context, do func(*gateway) error) error {
+func (w *writer) each(ctx context.Context, do func(context.Context, *gateway) error) error {
 	var errs []error
 	for i := 1; ; i++ {
-		err := do(w.peers[int(w.at.Load())%len(w.peers)])
+		once, cancel := context.WithTimeout(ctx, attempt)
+		err := do(once, w.peers[int(w.at.Load())%len(w.peers)])
+		cancel()
 		if err == nil {
 			return nil
 		}
@@ -391,7 +396,7 @@ func (w *writer) fill(prefix string, n, size int) {
 	for range 20 {
 		group.Go(func() {
 			for i := range next {
-				ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+				ctx, cancel := context.WithTimeout(context.Background(), patience)
 				if err := w.put(ctx, fmt.Sprintf("%s%05d", prefix, i), value(size), i%10 == 0); err != nil {
 					failed.Store(err)
 				}
@@ -432,7 +437,7 @@ func (w *writer) keepWriting(prefix string) (stop func() (written, failed int, f
 	go func() {
 		defer close(done)
 		for i := 0; ctx.Err() == nil; i++ {
-			once, end := context.WithTimeout(context.Background(), 2*time.Minute)
+			once, end := context.WithTimeout(context.Background(), patience)
 			asked := time.Now()
 			err := w.put(once, fmt.Sprintf("%s%05d", prefix, i), value(40), i%10 == 0)
 			end()

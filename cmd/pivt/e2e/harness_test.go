@@ -30,7 +30,7 @@ const installTimeout = 6 * time.Minute
 
 // site is one namespace with the directory its network is made from.
 type site struct {
-	t    testing.TB
+	t    *said
 	ns   string
 	dir  string
 	kube *kube.Client
@@ -55,16 +55,24 @@ func newSite(t testing.TB, ns string) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{t: t, ns: ns, dir: t.TempDir(), kube: k, core: kubernetes.NewForConfigOrDie(rest)}
+	s := &site{t: repeating(t), ns: ns, dir: t.TempDir(), kube: k, core: kubernetes.NewForConfigOrDie(rest)}
 	s.removeNamespace()
 	t.Cleanup(func() {
 		if t.Failed() {
 			s.dump()
 		}
 		s.removeNamespace()
+		s.t.repeat()
 	})
 	s.pivt("init").ok()
 	return s
+}
+
+// in is the same site for a subtest, which must not end another test than itself.
+func (s *site) in(t testing.TB) *site {
+	c := *s
+	c.t = s.t.in(t)
+	return &c
 }
 
 func (s *site) removeNamespace() {

@@ -67,8 +67,8 @@ network:
 
 // in is the same lab for a subtest, which must not end another test than itself.
 func (l *lab) in(t testing.TB) *lab {
-	s, c := *l.site, *l
-	s.t, c.site = t, &s
+	c := *l
+	c.site = l.site.in(t)
 	return &c
 }
 
