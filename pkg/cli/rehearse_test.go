@@ -119,7 +119,7 @@ func TestRehearse(t *testing.T) {
 			}
 			left := false
 			for _, ns := range []string{"stage", "fabric-rehearsal"} {
-				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 				exists, err := u.exists(ctx, ns)
 				cancel()
 				u.must(err)

@@ -385,13 +385,36 @@ func TestInstallInterrupted(t *testing.T) {
 	}
 }
 
+// overdue is a context whose deadline is when the test says so.
+type overdue struct {
+	context.Context
+	once sync.Once
+	done chan struct{}
+}
+
+func (o *overdue) Done() <-chan struct{} { return o.done }
+
+func (o *overdue) Err() error {
+	select {
+	case <-o.done:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
 func TestInstallTimesOut(t *testing.T) {
 	t.Parallel()
 	b := newBringUp(t)
 	b.cluster.HoldPods()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
-	defer cancel()
-	_, s, err := b.install(ctx)
+	ctx := &overdue{Context: context.Background(), done: make(chan struct{})}
+	s := &story{heard: func(title, _ string) {
+		if title == "nodes" { // however long it took to get here
+			ctx.once.Do(func() { close(ctx.done) })
+		}
+	}}
+	_, err := b.deployment(s).Install(ctx)
+	s.check(t)
 	if exit.CodeOf(err) != exit.TimedOut {
 		t.Errorf("exit %d, error %v; want 4", exit.CodeOf(err), err)
 	}

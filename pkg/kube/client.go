@@ -22,12 +22,6 @@ import (
 // FieldManager owns what pivt applies.
 const FieldManager = "pivt"
 
-// Client-go's defaults (5 and 10) would make applying a network's Secrets wait for itself.
-const (
-	clientQPS   = 50
-	clientBurst = 300
-)
-
 // Options choose cluster and namespace, as kubectl's flags of the same names do.
 type Options struct {
 	// Kubeconfig is a file; empty means $KUBECONFIG, then ~/.kube/config, then the
@@ -82,13 +76,12 @@ func New(o Options) (*Client, error) {
 	if config.UserAgent == "" {
 		config.UserAgent = FieldManager
 	}
-	config.QPS, config.Burst = clientQPS, clientBurst
 	config.WarningHandlerWithContext = warnings(o.Warn)
-	core, err := kubernetes.NewForConfig(config)
+	core, err := kubernetes.NewForConfig(paced(config))
 	if err != nil {
 		return nil, configError(err)
 	}
-	dyn, err := dynamic.NewForConfig(config)
+	dyn, err := dynamic.NewForConfig(paced(config))
 	if err != nil {
 		return nil, configError(err)
 	}
@@ -121,7 +114,7 @@ func (c *Client) Core() kubernetes.Interface { return c.core }
 func (c *Client) Dynamic() dynamic.Interface { return c.dynamic }
 
 // ToRESTConfig, with the three methods after it, lets Helm use this client.
-func (c *Client) ToRESTConfig() (*rest.Config, error) { return rest.CopyConfig(c.config), nil }
+func (c *Client) ToRESTConfig() (*rest.Config, error) { return paced(c.config), nil }
 
 // ToDiscoveryClient returns a discovery client that remembers answers.
 func (c *Client) ToDiscoveryClient() (discovery.CachedDiscoveryInterface, error) {

@@ -1,6 +1,7 @@
 package kube_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -8,9 +9,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/client-go/kubernetes"
 
 	"pivt.io/pivt/pkg/exit"
 	"pivt.io/pivt/pkg/kube"
@@ -19,6 +23,33 @@ import (
 // Helm takes a RESTClientGetter; its interface is asserted here, so that package kube
 // itself need not import cli-runtime.
 var _ genericclioptions.RESTClientGetter = (*kube.Client)(nil)
+
+// over is a context whose deadline has passed, and whose timer has not fired yet.
+type over struct{ context.Context }
+
+func (over) Deadline() (time.Time, bool) { return time.Now().Add(-time.Millisecond), true }
+
+// TestPacedDeadline: whoever waits for a turn until the deadline has timed out like anybody else.
+func TestPacedDeadline(t *testing.T) {
+	t.Parallel()
+	c := newAPIServer(t).client(t)
+	_, typed := c.Core().CoreV1().Secrets("fabric").Get(over{t.Context()}, "a", metav1.GetOptions{})
+	_, untyped := c.Dynamic().Resource(schema.GroupVersionResource{Version: "v1", Resource: "secrets"}).Namespace("fabric").Get(over{t.Context()}, "a", metav1.GetOptions{})
+	config, err := c.ToRESTConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	helms, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, helm := helms.CoreV1().Secrets("fabric").Get(over{t.Context()}, "a", metav1.GetOptions{})
+	for client, err := range map[string]error{"typed": typed, "dynamic": untyped, "Helm's": helm} {
+		if exit.CodeOf(err) != exit.TimedOut {
+			t.Errorf("%s client: exit %d, error %v; want 4", client, exit.CodeOf(err), err)
+		}
+	}
+}
 
 const twoContexts = `{apiVersion: v1, kind: Config, current-context: first,
 clusters: [{name: c, cluster: {server: "https://one.example.com"}}, {name: d, cluster: {server: "https://two.example.com"}}],
