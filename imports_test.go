@@ -17,7 +17,7 @@ const module = "pivt.io/pivt/"
 // layers is the direction of imports: a package may import those of earlier layers only.
 func layers() [][]string {
 	return [][]string{
-		{"pkg/exit"},
+		{"pkg/exit", "pkg/few"},
 		{"pkg/network"},
 		{"pkg/pki", "pkg/chaincode"},
 		{"pkg/profile", "pkg/configtx", "pkg/chart", "pkg/fabric", "pkg/kube", "pkg/transfer", "pkg/depot", "pkg/backup"},

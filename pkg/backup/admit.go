@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pivt.io/pivt/pkg/exit"
+	"pivt.io/pivt/pkg/few"
 	"pivt.io/pivt/pkg/network"
 )
 
@@ -48,7 +49,7 @@ func Admit(m Manifest, verified *time.Time, nodes []*network.Node, present Prese
 			}
 		}
 		if len(missing) > 0 {
-			refuse(MissingParts, "it has no copy of %s", few(missing))
+			refuse(MissingParts, "it has no copy of %s", few.Names(missing, shown))
 		}
 	}
 	for _, n := range nodes {
@@ -173,13 +174,8 @@ func are(names []string) string {
 	if len(names) == 1 {
 		return names[0] + " is"
 	}
-	return few(names) + " are"
+	return few.Names(names, shown) + " are"
 }
 
-// few lists the first three of many.
-func few(names []string) string {
-	if len(names) <= 3 {
-		return strings.Join(names, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:3], ", "), len(names)-3)
-}
+// shown is how many nodes a reason names.
+const shown = 3

@@ -2,10 +2,11 @@ package chart
 
 import (
 	"errors"
-	"fmt"
 	"regexp"
 	"slices"
 	"strings"
+
+	"pivt.io/pivt/pkg/few"
 )
 
 // clone copies values, because Helm merges the chart's defaults into the maps it is given.
@@ -61,11 +62,7 @@ func (e objectErrors) Error() string {
 			reasons = append(reasons, text)
 		}
 	}
-	const shown = 3
-	if more := len(reasons) - shown; more > 0 {
-		reasons = append(reasons[:shown], fmt.Sprintf("and %d more", more))
-	}
-	return strings.Join(reasons, "; ")
+	return few.Sentences(reasons, 3)
 }
 
 func (e objectErrors) Unwrap() []error { return e }

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 
 	"pivt.io/pivt/pkg/fabric"
+	"pivt.io/pivt/pkg/few"
 	"pivt.io/pivt/pkg/kube"
 	"pivt.io/pivt/pkg/network"
 )
@@ -72,20 +72,12 @@ func (a *Access) chaincode(ctx context.Context, cc *network.Chaincode, on *netwo
 	case d.Version != cc.Version:
 		out.Reason = fmt.Sprintf("the files ask for version %s", cc.Version)
 	case len(missing) > 0:
-		out.Reason = "cannot run yet on " + listed(missing)
+		out.Reason = "cannot run yet on " + few.Names(missing, 3)
 	default:
 		out.Reason = stuckReason(cc, stuck)
 	}
 	out.Ready = out.Reason == ""
 	return out
-}
-
-// listed names the first two and counts the rest.
-func listed(names []string) string {
-	if len(names) <= 3 {
-		return strings.Join(names, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:2], ", "), len(names)-2)
 }
 
 // chaincodePods selects what peers' launchers make to run chaincodes. Peers tell nothing of

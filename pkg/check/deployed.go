@@ -11,6 +11,7 @@ import (
 
 	"pivt.io/pivt/pkg/chaincode"
 	"pivt.io/pivt/pkg/fabric"
+	"pivt.io/pivt/pkg/few"
 	"pivt.io/pivt/pkg/network"
 )
 
@@ -214,7 +215,7 @@ func (s *admins) ask(ctx context.Context, p *fabric.Peer, o *network.Org, d *Dep
 	case org.Package == "":
 		org.Lags = "approved without a package"
 	default:
-		org.Lags = "not installed on " + listed(missing)
+		org.Lags = "not installed on " + few.Names(missing, 3)
 	}
 	return &committed.Definition, nil
 }

@@ -187,8 +187,6 @@ func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(c *cobra.Command, a []string) error { return usageError(check(c, a)) }
 }
 
-const maxProblems = 20
-
 func printError(s *State, g *globals, c *cobra.Command, err error) {
 	if g.output == outputJSON {
 		printJSONError(s.Stderr, err, codeOf(c, err))
@@ -196,7 +194,7 @@ func printError(s *State, g *globals, c *cobra.Command, err error) {
 	}
 	var invalid *network.InvalidError
 	if errors.As(err, &invalid) {
-		printProblems(s.Stderr, invalid.Problems.Errors())
+		fmt.Fprintln(s.Stderr, invalid)
 	} else {
 		fmt.Fprintf(s.Stderr, "Error: %v\n", err)
 	}
@@ -210,16 +208,6 @@ func printError(s *State, g *globals, c *cobra.Command, err error) {
 	var u usage
 	if errors.As(err, &u) && c != nil {
 		fmt.Fprintf(s.Stderr, "Usage: %s\n       %s --help shows more\n", c.UseLine(), c.CommandPath())
-	}
-}
-
-func printProblems(w io.Writer, p network.Problems) {
-	for i, one := range p {
-		if i == maxProblems {
-			fmt.Fprintf(w, "… and %d more\n", len(p)-i)
-			return
-		}
-		fmt.Fprintf(w, "%s\n", one)
 	}
 }
 

@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"pivt.io/pivt/pkg/exit"
+	"pivt.io/pivt/pkg/few"
 	"pivt.io/pivt/pkg/keeper"
 	"pivt.io/pivt/pkg/kube"
 )
@@ -26,16 +26,11 @@ func (d *Deployment) NotHeldBut(ctx context.Context, key string) error {
 	if len(held) == 0 {
 		return nil
 	}
-	const shown = 3
-	names := make([]string, 0, shown+1)
-	for i, h := range held {
-		if i == shown {
-			names = append(names, fmt.Sprintf("%d more", len(held)-shown))
-			break
-		}
+	var names []string
+	for _, h := range held {
 		names = append(names, h.Node)
 	}
 	h := held[0]
-	return exit.WithHint(exit.With(fmt.Errorf("%s %s has nodes in hand since %s: %s; nothing was changed", h.By, h.Key, h.Since.UTC().Format(time.RFC3339), strings.Join(names, ", ")), exit.NotReady),
+	return exit.WithHint(exit.With(fmt.Errorf("%s %s has nodes in hand since %s: %s; nothing was changed", h.By, h.Key, h.Since.UTC().Format(time.RFC3339), few.Names(names, 3)), exit.NotReady),
 		keeper.Cures(held))
 }

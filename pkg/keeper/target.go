@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -17,6 +16,7 @@ import (
 
 	"pivt.io/pivt/pkg/backup"
 	"pivt.io/pivt/pkg/exit"
+	"pivt.io/pivt/pkg/few"
 	"pivt.io/pivt/pkg/kube"
 	"pivt.io/pivt/pkg/network"
 )
@@ -107,7 +107,7 @@ func (k *Keeper) ready(ctx context.Context, set *appsv1.StatefulSet) (reason str
 		return reason, stuck, nil
 	}
 	if set.Status.ReadyReplicas == 0 {
-		return "its pod is not counted as ready yet", false, nil
+		return "its pod is ready; the controller manager has not counted it yet", false, nil
 	}
 	return "", false, nil
 }
@@ -234,10 +234,4 @@ func (k *Keeper) serves(ctx context.Context, t target, floor map[string]uint64) 
 }
 
 // listed joins sentences of several nodes.
-func listed(all []string) string {
-	const limit = 5
-	if len(all) > limit {
-		return fmt.Sprintf("%s; and %d more", strings.Join(all[:limit], "; "), len(all)-limit)
-	}
-	return strings.Join(all, "; ")
-}
+func listed(all []string) string { return few.Sentences(all, 5) }

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 
 	"pivt.io/pivt/pkg/exit"
+	"pivt.io/pivt/pkg/few"
 )
 
 // Workload is one StatefulSet on its way to being ready.
@@ -119,20 +120,12 @@ func notReady(ctx context.Context, selector string, s State) error {
 	case len(s.Workloads) == 0:
 		err = fmt.Errorf("waiting for StatefulSets with labels %s: there are none: %w", selector, context.Cause(ctx))
 	default:
-		err = fmt.Errorf("waiting for %d of %d StatefulSets (%s): %w", len(s.Workloads)-s.Ready(), len(s.Workloads), listed(reasons, 3), context.Cause(ctx))
+		err = fmt.Errorf("waiting for %d of %d StatefulSets (%s): %w", len(s.Workloads)-s.Ready(), len(s.Workloads), few.Sentences(reasons, 3), context.Cause(ctx))
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		err = exit.WithHint(exit.With(err, exit.TimedOut), fmt.Sprintf(`"kubectl describe pods -l %s" shows more; repeat the command when the cause is cured`, selector))
 	}
 	return err
-}
-
-// listed names the first few and counts the rest.
-func listed(items []string, limit int) string {
-	if len(items) <= limit {
-		return strings.Join(items, "; ")
-	}
-	return fmt.Sprintf("%s; and %d more", strings.Join(items[:limit], "; "), len(items)-limit)
 }
 
 func (c *Client) statefulSets(selector string) Source {

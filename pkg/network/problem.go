@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"pivt.io/pivt/pkg/exit"
+	"pivt.io/pivt/pkg/few"
 )
 
 // Severity tells what must be cured from what should only be known.
@@ -61,7 +62,7 @@ func (ps Problems) with(s Severity) Problems {
 	return some
 }
 
-// maxPrinted is how many problems an InvalidError spells out.
+// maxPrinted is how many problems are spelled out at once.
 const maxPrinted = 20
 
 // InvalidError says that the files do not describe a network.
@@ -72,16 +73,7 @@ type InvalidError struct {
 
 // Error lists the errors, one per line and at most 20.
 func (e *InvalidError) Error() string {
-	errs := e.Problems.Errors()
-	lines := make([]string, 0, maxPrinted+1)
-	for i, p := range errs {
-		if i == maxPrinted {
-			lines = append(lines, fmt.Sprintf("and %d more", len(errs)-maxPrinted))
-			break
-		}
-		lines = append(lines, p.String())
-	}
-	return strings.Join(lines, "\n")
+	return few.Lines(e.Problems.Errors(), maxPrinted)
 }
 
 // report collects problems while files are read; sources rank their order.

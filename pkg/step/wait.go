@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
 	"pivt.io/pivt/pkg/exit"
+	"pivt.io/pivt/pkg/few"
 )
 
 // Time limits of single tries. A try that is under way when the step's wait ends is let
@@ -100,17 +100,7 @@ func together(errs []error) error {
 	return all
 }
 
-func (f failures) Error() string {
-	var said []string
-	for _, err := range f[:min(len(f), maxListed)] {
-		said = append(said, err.Error())
-	}
-	text := strings.Join(said, "; ")
-	if more := len(f) - maxListed; more > 0 {
-		text += fmt.Sprintf("; and %d more", more)
-	}
-	return text
-}
+func (f failures) Error() string { return few.Sentences(f, maxListed) }
 
 func (f failures) Unwrap() []error { return f }
 

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"pivt.io/pivt/pkg/exit"
+	"pivt.io/pivt/pkg/few"
 )
 
 // Explain turns a run that has not succeeded into an error: what failed, in the step's own
@@ -27,17 +28,12 @@ func Explain(o Outcome) error {
 		return classify(o, Task{ExitCode: -1, Message: o.Message}, fmt.Errorf("workflow %s: %s", o.Name, orElse(o.Message, "it failed without a reason")))
 	}
 
-	const shown = 3
 	var parts []string
-	for i, t := range failed {
-		if i == shown {
-			parts = append(parts, fmt.Sprintf("and %d more", len(failed)-shown))
-			break
-		}
+	for _, t := range failed {
 		message, _ := splitHint(t.Message)
 		parts = append(parts, t.Name+": "+orElse(message, "it failed without a reason"))
 	}
-	return classify(o, failed[0], fmt.Errorf("workflow %s: %s", o.Name, strings.Join(parts, "; ")))
+	return classify(o, failed[0], fmt.Errorf("workflow %s: %s", o.Name, few.Sentences(parts, 3)))
 }
 
 // exitTryAgain is what a step ends with when time may cure it. When it is the last word, the

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"pivt.io/pivt/pkg/backup"
 	"pivt.io/pivt/pkg/exit"
+	"pivt.io/pivt/pkg/few"
 	"pivt.io/pivt/pkg/repository"
 	"pivt.io/pivt/pkg/volume"
 )
@@ -57,7 +57,7 @@ func (t *task) prove(ctx context.Context, r *repository.Repository) (m *backup.M
 	case len(findings) == 0:
 		return m, false, err
 	}
-	text := sentences(findings)
+	text := few.Sentences(findings, maxFindings)
 	if err != nil {
 		text += fmt.Sprintf("; the rest could not be looked at: %v", err)
 	}
@@ -80,14 +80,3 @@ func disown(ctx context.Context, r *repository.Repository, key string, why error
 
 // maxFindings is how many of them an error spells out.
 const maxFindings = 5
-
-func sentences(findings []volume.Finding) string {
-	var all []string
-	for _, f := range findings[:min(len(findings), maxFindings)] {
-		all = append(all, f.String())
-	}
-	if more := len(findings) - maxFindings; more > 0 {
-		all = append(all, fmt.Sprintf("and %d more", more))
-	}
-	return strings.Join(all, "; ")
-}
