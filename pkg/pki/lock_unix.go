@@ -38,5 +38,9 @@ func lock(dir string) (unlock func(), err error) {
 		}
 		return nil, fmt.Errorf("locking %s: %w", path, err)
 	}
-	return func() { _ = f.Close() }, nil
+	return func() {
+		// Closing alone would not do while a process that was forked meanwhile shares the file.
+		_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN)
+		_ = f.Close()
+	}, nil
 }

@@ -95,7 +95,10 @@ func unlocked(path string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
+	defer func() {
+		_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN) // closing would not do while a forked process shares the file
+		err = errors.Join(err, f.Close())
+	}()
 	// Any other error is that of a file system without locks; there the second look has to do.
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB); errors.Is(err, syscall.EWOULDBLOCK) {
 		return exit.WithHint(exit.Transient(ErrInUse), "a process that has not ended, in a pod or outside, has the node's database open")
