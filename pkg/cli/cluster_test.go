@@ -113,8 +113,8 @@ func TestClusterErrors(t *testing.T) {
 		"TimeIsUp": {
 			"Nobody knows what a context's deadline is.",
 			func(u *user) { u.cluster.HoldTasks() },
-			[]string{"channel", "apply", "--timeout", "2s"}, exit.TimedOut,
-			"Error: waiting for workflow channel (probe): time is up (--timeout 2s)\n" +
+			[]string{"channel", "apply", "--timeout", "10s"}, exit.TimedOut,
+			"Error: waiting for workflow channel (probe): time is up (--timeout 10s)\n" +
 				"Hint:  the workflow goes on; repeat the command to follow it again, or see it with: kubectl -n fabric get workflow channel\n",
 		},
 		"NothingInstalled": {

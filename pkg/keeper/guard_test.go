@@ -49,7 +49,7 @@ func TestGuard(t *testing.T) {
 		},
 		"KeeperDead": {
 			reason: "Argo's controller may be dead as well; only the signs of life tell.",
-			change: func(k *Keeper) { k.times.silence = 50 * time.Millisecond }, starts: true,
+			change: func(k *Keeper) { k.times.silence = 500 * time.Millisecond }, starts: true,
 		},
 		"KeeperAlive": {
 			reason: "A copy that takes its time is no reason to spoil it.",

@@ -78,7 +78,7 @@ func TestRestoreOrder(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	k := w.keeper(nil)
-	k.times.recover = time.Second
+	k.times.recover = 3 * time.Second
 	k.Nodes = broken{Nodes: k.Nodes, name: orderers(w)[1].Name()}
 	err := k.Restore(t.Context(), manifest(w), backup.Selection{}, nil)
 	if err == nil || !strings.Contains(err.Error(), "the data are restored, but hlf-orderer--ord--o1 was started but does not serve") || !strings.Contains(err.Error(), `repeat "pivt restore `+key) {

@@ -195,7 +195,7 @@ func TestSaveFails(t *testing.T) {
 		"NoMount": {
 			reason:  "A volume that hangs on another machine is only in events.",
 			prepare: save(outcome{mount: "Multi-Attach error for volume"}),
-			change:  func(k *Keeper) { k.times.start = 100 * time.Millisecond },
+			change:  func(k *Keeper) { k.times.start = time.Second },
 			want:    "Multi-Attach error for volume", hint: "kubectl describe pod", code: exit.Failed, stopped: true,
 		},
 		"NoServiceAccount": {
@@ -265,7 +265,7 @@ func TestSaveFails(t *testing.T) {
 			prepare: func(w *world) {
 				w.before = func(w *world, p *corev1.Pod) { w.mu.Lock(); w.unready[p.Labels[NodeLabel]] = true; w.mu.Unlock() }
 			},
-			change: func(k *Keeper) { k.times.ready = 50 * time.Millisecond },
+			change: func(k *Keeper) { k.times.ready = time.Second },
 			want:   "hlf-peer--a--peer0 was started but does not serve: container peer runs, not ready yet", code: exit.TimedOut, stopped: true,
 		},
 		"SnapshotNeverCut": {

@@ -258,7 +258,7 @@ func TestRestoreKnowsPeers(t *testing.T) {
 	w.ahead = map[string]uint64{peersA(w)[0].Name(): 9}
 	w.mu.Unlock()
 	k := w.keeper(nil)
-	k.times.ready = 100 * time.Millisecond
+	k.times.ready = time.Second
 	err := k.Restore(t.Context(), manifest(w), backup.Selection{Nodes: []string{o[0].Name()}}, nil)
 	if err == nil || !strings.Contains(err.Error(), "7 of 9 blocks") {
 		t.Errorf("got %v", err)

@@ -173,7 +173,7 @@ func TestWaitReadyTimesOut(t *testing.T) {
 	s := newAPIServer(t)
 	s.put(setsPath+"peer", set("peer", setWaiting))
 	s.put(podsPath+"peer-0", pod("peer", `{phase: Pending, containerStatuses: [{name: peer, state: {waiting: {reason: ErrImagePull, message: "no such host"}}}]}`))
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	state, err := s.client(t).WaitReady(ctx, "app=story", nil)
 	if exit.CodeOf(err) != exit.TimedOut || !strings.Contains(err.Error(), "peer: container peer: ErrImagePull: no such host") || exit.HintOf(err) == "" {

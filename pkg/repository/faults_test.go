@@ -107,17 +107,17 @@ func TestOutage(t *testing.T) {
 	var mu sync.Mutex
 	var reports []string
 	p.options.Report = func(s string) { mu.Lock(); defer mu.Unlock(); reports = append(reports, s) }
-	var until atomic.Int64
+	var refused atomic.Int64 // calls from now on
 	p.options.wrap = func(st blob.Storage) blob.Storage {
 		down := func() error {
-			if time.Now().UnixMilli() < until.Load() {
+			if refused.Add(-1) >= 0 {
 				return fmt.Errorf("dial tcp 10.0.0.1:9000: %w", syscall.ECONNREFUSED)
 			}
 			return nil
 		}
 		return &faulty{Storage: st, put: func(blob.ID, int) error { return down() }, get: func(blob.ID) error { return down() }}
 	}
-	fail := func() { until.Store(time.Now().Add(time.Second).UnixMilli()) }
+	fail := func() { refused.Store(1) }
 	fail()
 	r := p.open(t)
 	dir := sample(t)

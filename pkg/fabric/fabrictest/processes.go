@@ -334,12 +334,19 @@ func (p *Processes) proxyConn(c net.Conn) {
 	<-done
 }
 
+// given are the ports that freeAddress has found: two nodes must not be told to use one.
+var given sync.Map
+
 // freeAddress finds a port below those that the system gives to outgoing connections, or one
 // of these might take it before the node does.
 func freeAddress(t testing.TB) string {
 	t.Helper()
 	for range 1000 {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(20000)))
+		port := 10000 + rand.IntN(20000)
+		if _, taken := given.LoadOrStore(port, true); taken {
+			continue
+		}
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
 			continue
 		}
