@@ -199,7 +199,8 @@ func (b *builder) result(ctx context.Context, j *job, made *corev1.Pod, taken <-
 	return err
 }
 
-// lastMoment prefers the output over the news of the pod's end, which is not slower.
+// lastMoment prefers the output over the news of the pod's end. What became of it is in taken
+// before the pod knows, and can end of it.
 func lastMoment(taken <-chan error, end error) error {
 	const moment = 5 * time.Second // after a good end, the output is on its last bytes
 	wait := moment

@@ -34,6 +34,7 @@ type Server struct {
 	report func(string)
 	http   *http.Server
 	open   sync.WaitGroup // requests
+	told   sync.WaitGroup // results whose answers are on their way
 
 	mu     sync.Mutex
 	in     *input
@@ -101,7 +102,8 @@ func (s *Server) Give(dir string) <-chan struct{} {
 
 // Take lets the pod return one output, which becomes dir when it is complete and fits l. The
 // directory must not exist or be empty. The channel then gets nil, or why the output was
-// refused for good; a broken connection is waited for.
+// refused for good; a broken connection is waited for. It gets it before the pod does, which may
+// end of it at once.
 func (s *Server) Take(dir string, l Limits) <-chan error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -109,11 +111,13 @@ func (s *Server) Take(dir string, l Limits) <-chan error {
 	return s.out.result
 }
 
-// Close ends what goes on and returns when nothing of it is left.
+// Close ends what goes on and returns when nothing of it is left. An output that has its result
+// gets its answer first.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
+	s.told.Wait()
 	err := s.http.Close()
 	s.open.Wait()
 	s.mu.Lock()
@@ -271,10 +275,16 @@ func (s *Server) takeOutput(w http.ResponseWriter, r *http.Request, out *output)
 	}
 	s.mu.Lock()
 	out.ended, out.sum, out.why = true, sum, err
+	if !s.closed {
+		s.told.Add(1)
+		defer s.told.Done()
+	}
 	s.mu.Unlock()
-	s.answerEnded(w, out)
-	_ = http.NewResponseController(w).Flush() // as above
+	// Told before it is answered: the pod may fail of a refusal, and its end must not be known
+	// sooner than the reason.
 	out.result <- err
+	s.answerEnded(w, out)
+	_ = http.NewResponseController(w).Flush()
 }
 
 // answerEnded tells the pod what became of its output, also when it asks again because the

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -121,6 +123,48 @@ func TestHostileReturn(t *testing.T) {
 	if left, err := os.ReadDir(filepath.Dir(out)); err != nil || len(left) != 0 {
 		t.Errorf("left of it: %v, %v", left, err)
 	}
+}
+
+// TestTakenFirst: a pod that knows of its output's fate may end at once, and the news of its end
+// must not come before that of the output. What it has been told reaches it all the same.
+func TestTakenFirst(t *testing.T) {
+	t.Parallel()
+	s := started(t, Options{})
+	taken := s.Take(filepath.Join(t.TempDir(), "out"), Limits{})
+	r := httptest.NewRequest(http.MethodPut, pathOutput, strings.NewReader("no archive")) // will be broken
+	r.Header.Set("Authorization", "Bearer "+s.Ticket().Token)
+	r.Trailer = http.Header{trailerError: {"the output cannot be read"}} // and for this reason refused for good
+	w := &answering{ResponseRecorder: httptest.NewRecorder(), taken: taken}
+	s.ServeHTTP(w, r)
+	if w.Code != http.StatusUnprocessableEntity || w.early {
+		t.Errorf("answer %d, before the result: %t", w.Code, w.early)
+	}
+
+	s = started(t, Options{})
+	taken = s.Take(filepath.Join(t.TempDir(), "out"), Limits{})
+	returned, pod := make(chan error, 1), plant(t)
+	go func() { returned <- Return(t.Context(), s.Ticket(), pod, Limits{}) }()
+	if err := await(t, "the output", taken); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := await(t, "the answer", returned); err != nil {
+		t.Errorf("Return to a server that was closed once it knew the result = %v", err)
+	}
+}
+
+// answering is an answer that knows whether it came before the result.
+type answering struct {
+	*httptest.ResponseRecorder
+	taken <-chan error
+	early bool
+}
+
+func (a *answering) WriteHeader(code int) {
+	a.early = a.early || len(a.taken) == 0
+	a.ResponseRecorder.WriteHeader(code)
 }
 
 // TestReturnUnreadable: what the pod cannot read is the build's fault, and no reason to wait.
