@@ -349,9 +349,10 @@ func (r *process) wait() error {
 	}
 }
 
-var errKilled = errors.New("killed: it did not end within 5 s of SIGTERM")
+var errKilled = errors.New("killed: it did not end within 20 s of SIGTERM")
 
-// stop is how the peer stops a chaincode.
+// stop is how the peer stops a chaincode, except that Fabric waits five seconds. A busy machine
+// may need longer for the same, while a launcher that waits for something does not end.
 func (r *process) stop() error {
 	r.t.Helper()
 	if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -360,7 +361,7 @@ func (r *process) stop() error {
 	select {
 	case err := <-r.ended:
 		return err
-	case <-time.After(5 * time.Second):
+	case <-time.After(20 * time.Second):
 		_ = r.cmd.Process.Kill()
 		return errKilled
 	}

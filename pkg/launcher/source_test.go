@@ -258,12 +258,8 @@ func TestSourceStop(t *testing.T) {
 	write(t, metadata, map[string]string{"metadata.json": in.metadata})
 	r := p.start("build", src, metadata, bld)
 	c.Await("a build", func() bool { return b.count.Load() == 1 })
-	begun := time.Now()
 	if err := r.stop(); err == nil || errors.Is(err, errKilled) {
 		t.Errorf("build, asked to stop, ended with %v", err)
-	}
-	if took := time.Since(begun); took > 4*time.Second {
-		t.Errorf("stopping took %s", took)
 	}
 	awaitEmpty(c)
 	if got := files(t, bld); len(got) != 0 {
@@ -325,7 +321,7 @@ func TestSourceShared(t *testing.T) {
 	c.Await("one peer to wait for the other", func() bool {
 		return peers[0].hasLogged("builds this package already") || peers[1].hasLogged("builds this package already")
 	})
-	c.Await("a build", func() bool { return b.count.Load() > 0 })
+	c.AwaitFollowers(1) // what it logs comes a moment before
 	close(b.hold)
 	for range names {
 		r := <-results

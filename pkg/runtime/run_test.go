@@ -23,6 +23,9 @@ const (
 	node      = "hlf-peer--org1--peer0"
 	// forever is longer than any test: what ends before has not waited.
 	forever = time.Hour
+	// promptly is more than any machine needs for what nobody waits for, and less than waiting
+	// would take by mistake: for the API server, for dead followers, or for ever.
+	promptly = 20 * time.Second
 )
 
 func chaincode(label string) Chaincode {
@@ -85,13 +88,13 @@ func (s *started) story() string {
 	return strings.Join(s.reports, "\n")
 }
 
-// wait returns the run's result.
+// wait returns the run's result, which has to come promptly.
 func (s *started) wait() error {
 	s.t.Helper()
 	select {
 	case err := <-s.result:
 		return err
-	case <-time.After(20 * time.Second):
+	case <-time.After(promptly):
 		s.t.Fatalf("the run does not end; it said:\n%s", s.story())
 		return nil
 	}
@@ -271,16 +274,23 @@ func TestRunStops(t *testing.T) {
 			c := runtimetest.New(t, runtimetest.Options{Images: tc.images})
 			s := start(t, c, chaincode("basic_1.0"), Options{Patience: patient()})
 			c.Await("the moment to stop", func() bool { return tc.ready(c, s) })
-			begun := time.Now()
 			s.stop()
 			if err := s.wait(); err != nil {
 				t.Errorf("%s\nRun = %v, want nil: it did as it was told", tc.reason, err)
 			}
-			if took := time.Since(begun); took > 4*time.Second {
-				t.Errorf("%s\nstopping took %s", tc.reason, took)
-			}
 			awaitEmpty(t, c)
 		})
+	}
+}
+
+// TestStopTime: what a stopped run may wait for is over before Fabric kills its launcher. The sum
+// is the promise; how long a stop takes here would say how busy this machine is.
+func TestStopTime(t *testing.T) {
+	t.Parallel()
+	const fabric, own = 5 * time.Second, 500 * time.Millisecond // own is for the end of the program
+	call := cleanupTime / 3                                     // one that has begun before the stop, see retry
+	if all := call + cleanupTime + lastWords; all > fabric-own {
+		t.Errorf("a stopped run may wait %s, Fabric kills its launcher after %s", all, fabric)
 	}
 }
 
@@ -290,13 +300,9 @@ func TestRunStopsWhileAPIIsAway(t *testing.T) {
 	s := start(t, c, chaincode("basic_1.0"), Options{Process: Process{PID: 1 << 30, Start: "1"}})
 	old := c.AwaitRunning()
 	c.Away()
-	begun := time.Now()
 	s.stop()
-	if err := s.wait(); err == nil {
+	if err := s.wait(); err == nil { // it does not wait for the server as a build does
 		t.Error("Run = nil although the pod is still there")
-	}
-	if took := time.Since(begun); took > 4*time.Second {
-		t.Errorf("stopping took %s; Fabric would have killed the launcher", took)
 	}
 	c.Back(true)
 	if len(c.Pods()) != 1 {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -154,11 +155,47 @@ func TestFetchWaits(t *testing.T) {
 	if err := await(t, "the fetch", done); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	_ = late.Close()
-	if err := Fetch(ctx, ticket, t.TempDir(), Limits{}); err == nil || !strings.Contains(err.Error(), "refused") {
-		t.Errorf("Fetch from nobody = %v, want the last reason", err)
+}
+
+// TestLastReason: when the time is over, people need to know what kept the transfer from
+// happening, and not that the time is over, wherever in a try that was.
+func TestLastReason(t *testing.T) {
+	t.Parallel()
+	refused := errors.New("connection refused")
+	over := func(ctx context.Context) error { // what a client makes of it
+		return &url.Error{Op: "Get", URL: "https://nobody", Err: ctx.Err()}
+	}
+	cases := map[string]struct {
+		reason string
+		tries  []func(ctx context.Context, end func()) error
+		want   error
+	}{
+		"Between": {"Nothing cuts the try off.", []func(context.Context, func()) error{
+			func(_ context.Context, end func()) error { end(); return refused },
+		}, refused},
+		"During": {"The try before had its time.", []func(context.Context, func()) error{
+			func(context.Context, func()) error { return refused },
+			func(ctx context.Context, end func()) error { end(); return over(ctx) },
+		}, refused},
+		"First": {"There is no other reason.", []func(context.Context, func()) error{
+			func(ctx context.Context, end func()) error { end(); return over(ctx) },
+		}, context.Canceled},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, end := context.WithCancel(t.Context())
+			defer end()
+			c, n := newCaller(Ticket{}), 0
+			defer c.close()
+			err := c.repeat(ctx, func(ctx context.Context) error {
+				n++
+				return tc.tries[min(n, len(tc.tries))-1](ctx, end)
+			})
+			if !errors.Is(err, tc.want) {
+				t.Errorf("%s\nrepeat = %v, want %v", tc.reason, err, tc.want)
+			}
+		})
 	}
 }
 

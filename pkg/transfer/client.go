@@ -109,13 +109,20 @@ func IsFinal(err error) bool {
 	return errors.As(err, &final)
 }
 
+// repeat tries until it succeeds, a repetition cannot help, or ctx ends. Then the error is that
+// of the last try that had its time.
 func (c *caller) repeat(ctx context.Context, try func(context.Context) error) error {
 	const most = time.Second
+	var last error
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, most) {
 		err := try(ctx)
 		if err == nil {
 			return nil
 		}
+		if last != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+			return last // a try that was cut off says nothing of why there had to be another
+		}
+		last = err
 		var final *finalError
 		var no *RefusedError
 		if errors.As(err, &final) || errors.As(err, &no) {

@@ -97,9 +97,12 @@ func TestTransferFails(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			begun := time.Now()
+			begun, timeout := time.Now(), 20*time.Second
+			if tc.code == exit.TimedOut {
+				timeout = 300 * time.Millisecond
+			}
 			ready := filepath.Join(t.TempDir(), "ready")
-			code, stderr, termination := process(t, "pivt", "launcher", "fetch", "--ticket", tc.ticket(t), "--to", t.TempDir(), "--ready", ready, "--timeout", "300ms")
+			code, stderr, termination := process(t, "pivt", "launcher", "fetch", "--ticket", tc.ticket(t), "--to", t.TempDir(), "--ready", ready, "--timeout", timeout.String())
 			if code != tc.code || !strings.Contains(stderr, tc.want) || !strings.Contains(termination, tc.want) {
 				t.Errorf("%s\nexit %d after %s, stderr %q, termination %q; want %d, %q", tc.reason, code, time.Since(begun), stderr, termination, tc.code, tc.want)
 			}
