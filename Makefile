@@ -2,7 +2,7 @@
 SHELL       := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 DEVCLUSTER  := cd hack/devcluster && go run .
-E2E_TIMEOUT ?= 60m
+E2E_TIMEOUT ?= 85m
 DEMO_NS     ?= fabric
 FUZZTIME    ?= 10m
 
@@ -29,9 +29,9 @@ unit: ## Tests that need no cluster
 	cd hack/devcluster && go vet ./... && go test ./...
 
 # The packages whose fakes have to pass the same tests as the real thing.
-REAL := ./pkg/depot ./pkg/pki ./pkg/configtx ./pkg/fabric/... ./pkg/step ./pkg/kube ./pkg/workflow ./pkg/runtime ./pkg/launcher ./pkg/ledger ./pkg/volume
+REAL := ./pkg/depot ./pkg/pki ./pkg/configtx ./pkg/fabric/... ./pkg/step ./pkg/kube ./pkg/workflow ./pkg/runtime ./pkg/launcher ./pkg/ledger ./pkg/repository ./pkg/volume
 
-# These have compilers take all of a small machine, and others' patience would end first.
+# These have compilers take all of a small machine, one after the other, or patience would end first.
 COMPILING := TestSources|TestLifecycle|TestCompileError
 # These stop nodes of their networks, and wait for those to serve again.
 STOPPING := TestBackup|TestBackupFaults
@@ -46,7 +46,7 @@ e2e: build ## Tests on real nodes and on the dev cluster, which must be up
 	$(REQUEUE) DEFAULT_REQUEUE_TIME=2s >/dev/null; $(REQUEUED) >/dev/null; \
 	go test -tags e2e -count=1 -p 1 -timeout $(E2E_TIMEOUT) $(REAL); \
 	go test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -parallel 2 -v -skip '^($(COMPILING)|$(STOPPING))$$' ./cmd/pivt/e2e; \
-	go test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -parallel 2 -v -run '^($(COMPILING))$$' ./cmd/pivt/e2e; \
+	go test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -parallel 1 -v -run '^($(COMPILING))$$' ./cmd/pivt/e2e; \
 	go test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -parallel 2 -v -run '^($(STOPPING))$$' ./cmd/pivt/e2e
 
 bench: ## Time and size of rendering, of block checks and of saving, as in the README

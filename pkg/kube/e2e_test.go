@@ -165,7 +165,7 @@ data: {k: w}`
 
 func TestRealWaitReady(t *testing.T) {
 	c := realClient(t)
-	objs := decode(t, statefulSet("web", e2eImage(), "sleep 1000000")+"\n---\n"+statefulSet("nope", "example.com/no/such:image", "true"))
+	objs := decode(t, statefulSet("web", e2eImage(), "sleep 1000000")+"\n---\n"+statefulSet("nope", "registry.invalid/no/such:image", "true"))
 	objs = append(objs, decode(t, statefulSet("root", e2eImage(), "true"))...)
 	unstructured.RemoveNestedField(objs[2].Object["spec"].(map[string]any)["template"].(map[string]any)["spec"].(map[string]any), "containers") // replaced below
 	if err := unstructured.SetNestedSlice(objs[2].Object, []any{map[string]any{"name": "main", "image": e2eImage()}}, "spec", "template", "spec", "containers"); err != nil {
@@ -174,7 +174,7 @@ func TestRealWaitReady(t *testing.T) {
 	if _, err := c.Apply(t.Context(), objs, kube.ApplyOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	var states int
 	state, err := c.WaitReady(ctx, "app=story", func(s kube.State) {

@@ -105,11 +105,11 @@ func TestRealBuildFails(t *testing.T) {
 		within time.Duration
 		want   string
 	}{
-		"Compiler": {"The text reaches whoever installs, within seconds.", func(s *Source) { s.Script = "echo './main.go:3: syntax error'; exit 2" }, 20 * time.Second, "the build exited with status 2:\n./main.go:3: syntax error"},
-		"Hostile":  {"The way out is closed.", func(s *Source) { s.Script = "ln -s ../.. /chaincode/output/up" }, 20 * time.Second, "leaves the tree"},
+		"Compiler": {"The text reaches whoever installs, within seconds.", func(s *Source) { s.Script = "echo './main.go:3: syntax error'; exit 2" }, time.Minute, "the build exited with status 2:\n./main.go:3: syntax error"},
+		"Hostile":  {"The way out is closed.", func(s *Source) { s.Script = "ln -s ../.. /chaincode/output/up" }, time.Minute, "leaves the tree"},
 		"NoImage":  {"The registry's words.", func(s *Source) { s.Image = "registry.invalid/none:1" }, time.Minute, "its image cannot be pulled: "},
-		"NoShell":  {"An image that cannot run a script says so.", func(s *Source) { s.Image = "docker.io/pivt/pause:1" }, 20 * time.Second, "StartError"},
-		"Deadline": {"The kubelet ends what hangs.", func(s *Source) { s.Script, s.Deadline = "sleep 300", 8*time.Second }, 30 * time.Second, "DeadlineExceeded"},
+		"NoShell":  {"An image that cannot run a script says so.", func(s *Source) { s.Image = "docker.io/pivt/pause:1" }, time.Minute, "StartError"},
+		"Deadline": {"The kubelet ends what hangs.", func(s *Source) { s.Script, s.Deadline = "sleep 300", 8*time.Second }, time.Minute, "DeadlineExceeded"},
 		"OOM": {"A compiler that eats all.", func(s *Source) {
 			s.Script = "head -c 4000000000 /dev/zero | tail"
 		}, time.Minute, "exited with status"},

@@ -65,10 +65,24 @@ func realImage() string {
 
 func (r *real) peer() Peer { return Peer{Namespace: r.namespace, Node: node} }
 
+// awaitQuota waits until a quota binds: its controller writes down what it is to enforce.
+func awaitQuota(t *testing.T, r *real, name string) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		q, err := r.client.ResourceQuotas(r.namespace).Get(t.Context(), name, metav1.GetOptions{})
+		if err == nil && len(q.Status.Hard) > 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("quota %s does not bind: %v", name, err)
+		}
+	}
+}
+
 // awaitEmpty waits for pods and secrets to be gone from the cluster.
 func (r *real) awaitEmpty() {
 	r.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		pods, err := r.client.Pods(r.namespace).List(context.Background(), metav1.ListOptions{})
 		if err != nil {
@@ -152,6 +166,7 @@ func TestRealFailures(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				awaitQuota(t, r, "none")
 			}
 			cc := chaincode("basic_1.0")
 			cc.Image = tc.image

@@ -3,8 +3,10 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -153,7 +155,7 @@ func (v *vault) killing(victims []victim, args ...string) run {
 // assertRunning waits until every node is ready, none is held, and nothing of a backup is left.
 func (v *vault) assertRunning() {
 	v.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
 	defer cancel()
 	v.until(ctx, "all nodes to run", func() (bool, error) {
 		holds, err := keeper.Held(ctx, v.core, v.ns)
@@ -281,7 +283,7 @@ func (v *vault) wrongCredentials() {
 // unreachable takes the S3 server away for a minute while a node is copied.
 func (v *vault) unreachable() {
 	p := v.start("backup", "create", "--key", "unreachable")
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), backupTimeout)
 	defer cancel()
 	v.often(ctx, "a copy under way", func() (bool, error) {
 		for _, pod := range v.pods("") {
@@ -331,7 +333,7 @@ func (v *vault) storageFull() {
 		}
 	})
 	v.target("  target: {type: pvc, pvc: {claimName: small}}\n")
-	v.says(v.pivt("backup", "create", "--key", "full"), 1, "full")
+	v.says(v.pivt("backup", "create", "--key", "full"), 1, "storage is full")
 	v.assertRunning()
 }
 
@@ -357,9 +359,17 @@ func (v *vault) flippedByte() {
 	if !v.verified("damaged") {
 		v.t.Fatal("the backup is not verified")
 	}
-	flip(v.t, largest(v.t, filepath.Join(v.directory("s3"), "others"), "p")) // a pack, in kopia's words
-	r := v.pivt("backup", "verify", "damaged")
-	v.says(r, 1, "damaged")
+	// Two peers that are saved at the same moment may have stored the same contents twice, and the
+	// index names one of them: what is in the other pack is never read.
+	var r run
+	for _, pack := range largest(v.t, filepath.Join(v.directory("s3"), "others"), "p", 2) { // packs, in kopia's words
+		flip(v.t, pack)
+		if r = v.pivt("backup", "verify", "damaged"); r.code != 0 {
+			break
+		}
+		v.t.Logf("nothing is read of %s", filepath.Base(pack))
+	}
+	v.says(r, 1, "is not good")
 	if !slices.ContainsFunc(v.network.Nodes(), func(n *network.Node) bool { return strings.Contains(r.stderr, n.Name()) }) {
 		v.t.Errorf("verify names no node:\n%s", r.stderr)
 	}
@@ -369,25 +379,24 @@ func (v *vault) flippedByte() {
 	v.assertRunning()
 }
 
-// largest is the largest file below dir whose name begins with prefix.
-func largest(t testing.TB, dir, prefix string) string {
+// largest are the n largest files below dir whose names begin with prefix.
+func largest(t testing.TB, dir, prefix string, n int) []string {
 	t.Helper()
-	var largest string
-	var size int64
+	sizes := map[string]int64{}
 	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasPrefix(d.Name(), prefix) {
 			return err
 		}
 		info, err := d.Info()
-		if err == nil && info.Size() > size {
-			largest, size = path, info.Size()
+		if err == nil {
+			sizes[path] = info.Size()
 		}
 		return err
 	})
-	if err != nil || largest == "" {
-		t.Fatalf("no file %s* below %s: %v", prefix, dir, err)
+	if err != nil || len(sizes) < n {
+		t.Fatalf("%d files %s* below %s: %v", len(sizes), prefix, dir, err)
 	}
-	return largest
+	return slices.SortedFunc(maps.Keys(sizes), func(a, b string) int { return cmp.Compare(sizes[b], sizes[a]) })[:n]
 }
 
 // flip changes one bit of the byte in a file's middle.

@@ -34,8 +34,8 @@ import (
 )
 
 const (
-	backupTimeout = 12 * time.Minute
-	patience      = 2 * time.Minute  // of an application with one transaction
+	backupTimeout = 30 * time.Minute
+	patience      = 5 * time.Minute  // of an application with one transaction
 	attempt       = 30 * time.Second // of it with one peer
 	storeCC       = "store"
 	collection    = "shared"

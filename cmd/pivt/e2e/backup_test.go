@@ -130,14 +130,14 @@ func (v *vault) byHand(key string) {
 // schedule waits for a backup that nobody asked for, and sees older ones go.
 func (v *vault) schedule() {
 	v.pivt("--set", "backup.schedule=* * * * *", "--set", "backup.keep.last=1", "backup", "schedule").ok()
-	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 25*time.Minute)
 	defer cancel()
 	v.until(ctx, "a scheduled backup", func() (bool, error) {
 		list := v.list()
 		return len(list) > 0 && list[0].Verified != nil && list[0].Key != "first" && len(list) <= 2 && !slices.ContainsFunc(list, func(s backup.Summary) bool { return s.Key == "first" }), fmt.Errorf("%v", list)
 	})
 	v.pivt("backup", "schedule", "--remove").ok()
-	v.assertRunning() // the next one may have begun, and went with its schedule
+	v.assertRunning() // when the next one, which may have begun, has run to its end
 }
 
 // onePeer loses one peer, restores it while the rest serves, and sees it catch up.

@@ -67,7 +67,7 @@ func TestSharedBuild(t *testing.T) {
 		if pods := seen(); len(pods) != 1 {
 			t.Errorf("built by pods %v, want one", pods)
 		}
-		l.awaitGone(buildPods, 10*time.Second)
+		l.awaitGone(buildPods)
 	})
 	t.Run("MayNotLook", func(t *testing.T) { // at the other's pod, to find out where its result is
 		l := l.in(t)
@@ -105,7 +105,7 @@ func TestSharedBuild(t *testing.T) {
 		if failed != 1 {
 			t.Errorf("%d of two peers failed, want the one whose launcher was killed", failed)
 		}
-		l.awaitGone(buildPods, 20*time.Second)
+		l.awaitGone(buildPods)
 	})
 }
 
@@ -142,7 +142,7 @@ func TestAPIServerAway(t *testing.T) {
 		if err := <-result; err != nil { // it comes when what was made has been deleted, and so after the minute
 			t.Errorf("installing while the API server is away: %v", err)
 		}
-		l.awaitGone(buildPods, 30*time.Second)
+		l.awaitGone(buildPods)
 	})
 	t.Run("DuringARun", func(t *testing.T) {
 		l := l.in(t)

@@ -4,8 +4,10 @@ package e2e
 
 import (
 	"context"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,6 +23,8 @@ type fault struct {
 	selector string
 	// namespace of the victim, if not the network's own.
 	namespace string
+	// during is the step that is under way; any if empty.
+	during string
 }
 
 // TestFaults kills one thing in the middle of install, lets install end as it may,
@@ -32,8 +36,8 @@ func TestFaults(t *testing.T) {
 			selector: "workflows.argoproj.io/workflow"},
 		"ArgoController": {reason: "The controller may be rescheduled while workflows run.",
 			selector: "app=workflow-controller", namespace: "argo"},
-		"Peer":    {reason: "A peer may die with a join or a chaincode launch under way.", selector: "app.kubernetes.io/component=peer"},
-		"Orderer": {reason: "An orderer may die while a channel is created; two of three go on.", selector: "app.kubernetes.io/component=orderer"},
+		"Peer":    {reason: "A peer may die with a join under way.", selector: "app.kubernetes.io/component=peer", during: "join"},
+		"Orderer": {reason: "An orderer may die while a channel is created; two of three go on.", selector: "app.kubernetes.io/component=orderer", during: "create"},
 	}
 	for name, f := range faults {
 		t.Run(name, func(t *testing.T) {
@@ -61,7 +65,10 @@ func (s *site) kill(f fault) string {
 	defer cancel()
 	var victim string
 	s.until(ctx, "flows under way and a running pod of "+f.selector, func() (bool, error) {
-		if len(s.pods("workflows.argoproj.io/workflow")) == 0 {
+		underWay := slices.ContainsFunc(slices.Collect(maps.Values(s.pods("workflows.argoproj.io/workflow"))), func(p corev1.Pod) bool {
+			return f.during == "" || stepPod(f.during)(p) && p.Status.Phase == corev1.PodRunning
+		})
+		if !underWay {
 			return false, nil
 		}
 		list, err := s.core.CoreV1().Pods(ns).List(ctx, metav1.ListOptions{LabelSelector: f.selector})

@@ -51,6 +51,7 @@ func newSite(t testing.TB, ns string) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
+	rest.QPS, rest.Burst = 100, 200 // tests poll for moments that are short
 	k, err := kube.New(kube.Options{Kubeconfig: config, Namespace: ns})
 	if err != nil {
 		t.Fatal(err)
@@ -76,7 +77,7 @@ func (s *site) in(t testing.TB) *site {
 }
 
 func (s *site) removeNamespace() {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	zero := int64(0)
 	err := s.core.CoreV1().Namespaces().Delete(ctx, s.ns, metav1.DeleteOptions{GracePeriodSeconds: &zero})
@@ -113,6 +114,14 @@ func (s *site) until(ctx context.Context, what string, cond func() (bool, error)
 		case <-tick.C:
 		}
 	}
+}
+
+// eventually is until with a deadline for what takes seconds on a machine that is not busy.
+func (s *site) eventually(what string, cond func() (bool, error)) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+	s.until(ctx, what, cond)
 }
 
 // write replaces a file of the network.

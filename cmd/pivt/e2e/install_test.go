@@ -41,9 +41,11 @@ func TestInstallRaft(t *testing.T) {
 		t.Errorf("chaincode query printed %q, want true", r.stdout)
 	}
 	s.pivt("chaincode", "invoke", "basic", "CreateAsset", "by-cli", "Grace", "7").ok()
-	if _, err := s.gateway("Org2", "org2.example.com").evaluate("mychannel", "basic", "ReadAsset", "by-cli"); err != nil {
-		t.Errorf("reading what pivt chaincode invoke wrote: %v", err)
-	}
+	two := s.gateway("Org2", "org2.example.com")
+	s.eventually("Org2 reads what pivt chaincode invoke wrote", func() (bool, error) {
+		_, err := two.evaluate("mychannel", "basic", "ReadAsset", "by-cli")
+		return err == nil, err
+	})
 	s.assertUninstall()
 }
 
@@ -146,7 +148,7 @@ func (s *site) assertRestricted() {
 // assertNoKeysOutsideSecrets reads everything a curious colleague may read.
 func (s *site) assertNoKeysOutsideSecrets() {
 	s.t.Helper()
-	out := s.exec("", "kubectl", "-n", s.ns, "get", "workflows,configmaps,pods,statefulsets,events", "-o", "yaml").wait()
+	out := s.exec("", "kubectl", "-n", s.ns, "get", "workflows,configmaps,pods,statefulsets,events", "-o", "yaml").wait().ok()
 	if strings.Contains(out.stdout, "PRIVATE KEY") {
 		s.t.Error("a private key stands in an object that is no Secret")
 	}

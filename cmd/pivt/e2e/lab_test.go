@@ -149,7 +149,7 @@ func (l *lab) mustCall(limit time.Duration, cc, function string, args ...string)
 // pod waits for the one running pod of a chaincode.
 func (l *lab) pod(cc string) corev1.Pod {
 	l.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	var found corev1.Pod
 	l.until(ctx, "one running pod of "+cc, func() (bool, error) {
@@ -162,10 +162,11 @@ func (l *lab) pod(cc string) corev1.Pod {
 	return found
 }
 
-// awaitGone waits until there is no pod or Secret of the selector.
-func (l *lab) awaitGone(selector string, limit time.Duration) time.Duration {
+// awaitGone waits until there is no pod or Secret of the selector: the kubelet and the garbage
+// collector take the time they take.
+func (l *lab) awaitGone(selector string) time.Duration {
 	l.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	began := time.Now()
 	l.until(ctx, "no object of "+selector, func() (bool, error) {
@@ -191,7 +192,7 @@ func (l *lab) peerLog(pod string) string {
 // launcher finds out about its pod may come after the peer's answer to who called the chaincode.
 func (l *lab) awaitLog(text string) {
 	l.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	l.until(ctx, fmt.Sprintf("%q in a peer's log", text), func() (bool, error) {
 		for _, node := range l.network.PeerOrgs[0].Nodes {

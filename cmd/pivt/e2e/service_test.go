@@ -86,9 +86,10 @@ func TestService(t *testing.T) {
 		}
 	}
 	s.endServers(old)
-	if got, err := one.evaluate("mychannel", "notes", "ReadNote", "greeting"); err != nil || got != "hello from version 2" {
-		t.Errorf("after the last old server ended, Org1 reads %q, %v", got, err)
-	}
+	s.eventually("Org1 reads it after the last old server ended", func() (bool, error) {
+		got, err := one.evaluate("mychannel", "notes", "ReadNote", "greeting")
+		return got == "hello from version 2", err
+	})
 
 	s.replace("network.yaml", `name: elsewhere
       version: "1.0"`, `name: elsewhere
@@ -142,13 +143,6 @@ func (s *site) createNamespace() error {
 	_, err := s.core.CoreV1().Namespaces().Create(context.Background(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
 		Name: s.ns, Labels: map[string]string{"pod-security.kubernetes.io/enforce": "restricted"}}}, metav1.CreateOptions{})
 	return err
-}
-
-func (s *site) eventually(what string, cond func() (bool, error)) {
-	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
-	defer cancel()
-	s.until(ctx, what, cond)
 }
 
 // files loads the site's network as pivt does.

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -67,9 +68,10 @@ func TestCompileError(t *testing.T) {
 	if !strings.Contains(r.stderr, compilerText) {
 		t.Errorf("the end of install does not repeat what the compiler said:\n%s", r.stderr)
 	}
-	if n := len(s.pods(buildPods)); n != 0 {
-		t.Errorf("the failed build left %d pods", n)
-	}
+	s.eventually("the failed build's pods to go", func() (bool, error) {
+		n := len(s.pods(buildPods))
+		return n == 0, fmt.Errorf("%d", n)
+	})
 
 	s.must(os.RemoveAll(dir))
 	s.copySample("basic", dir)

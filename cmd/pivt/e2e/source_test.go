@@ -19,7 +19,7 @@ import (
 )
 
 // sourceTimeout is for an install with many builds on a small machine.
-const sourceTimeout = 15 * time.Minute
+const sourceTimeout = 30 * time.Minute
 
 // sourced is a chaincode that the peers build.
 type sourced struct {

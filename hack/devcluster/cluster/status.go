@@ -81,6 +81,7 @@ var programs = map[string][]string{
 	"kubernetes":   {"kubectl"},
 	"argo":         {"argo"},
 	"helm":         {"helm"},
+	"versitygw":    {"versitygw"},
 	"fabric-3.1.1": {"peer", "orderer", "osnadmin", "configtxgen", "cryptogen"},
 }
 
