@@ -72,8 +72,7 @@ func (r *run) run(ctx context.Context) error {
 	swept := r.sweep(ctx)
 	made, err := r.create(ctx, swept)
 	if err != nil || ctx.Err() != nil {
-		left := r.cleanUp()
-		r.retire()() // nobody else will, and the peer may not ask again
+		left := r.clear(r.retire()) // nobody else will retire them, and the peer may not ask again
 		if ctx.Err() != nil {
 			return left
 		}
@@ -90,14 +89,21 @@ func (r *run) run(ctx context.Context) error {
 		r.report("asked to stop; deleting pod %s", r.name)
 		err = nil
 	}
-	retired := make(chan struct{})
-	go func() { defer close(retired); retireNow() }()
-	left := r.cleanUp()
-	<-retired
+	left := r.clear(retireNow)
 	logs.finish(context.Background(), lastWords)
 	if err != nil {
 		return err
 	}
+	return left
+}
+
+// clear deletes what this run and earlier launches of its chaincode have made, side by side: the
+// time of cleanupTime is there once.
+func (r *run) clear(retireNow func()) error {
+	retired := make(chan struct{})
+	go func() { defer close(retired); retireNow() }()
+	left := r.cleanUp()
+	<-retired
 	return left
 }
 
