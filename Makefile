@@ -44,10 +44,12 @@ e2e: build ## Tests on real nodes and on the dev cluster, which must be up
 	@eval "$$($(DEVCLUSTER) env)"; export PIVT_E2E_BIN=$(CURDIR)/build/pivt PIVT_TEST_FABRIC_BIN="$$(dirname "$$(command -v peer)")"; \
 	trap '$(REQUEUE) DEFAULT_REQUEUE_TIME- >/dev/null' EXIT; \
 	$(REQUEUE) DEFAULT_REQUEUE_TIME=2s >/dev/null; $(REQUEUED) >/dev/null; \
-	go test -tags e2e -count=1 -p 1 -timeout $(E2E_TIMEOUT) $(REAL); \
-	go test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -parallel 2 -v -skip '^($(COMPILING)|$(STOPPING))$$' ./cmd/pivt/e2e; \
-	go test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -parallel 1 -v -run '^($(COMPILING))$$' ./cmd/pivt/e2e; \
-	go test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -parallel 2 -v -run '^($(STOPPING))$$' ./cmd/pivt/e2e
+	status=0; \
+	go test -tags e2e -count=1 -p 1 -timeout $(E2E_TIMEOUT) $(REAL) || status=1; \
+	go test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -parallel 2 -v -skip '^($(COMPILING)|$(STOPPING))$$' ./cmd/pivt/e2e || status=1; \
+	go test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -parallel 1 -v -run '^($(COMPILING))$$' ./cmd/pivt/e2e || status=1; \
+	go test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -parallel 2 -v -run '^($(STOPPING))$$' ./cmd/pivt/e2e || status=1; \
+	exit $$status
 
 bench: ## Time and size of rendering, of block checks and of saving, as in the README
 	go test -run '^$$' -bench . -benchmem ./pkg/chart ./pkg/ledger
@@ -55,7 +57,7 @@ bench: ## Time and size of rendering, of block checks and of saving, as in the R
 
 bench-cluster: build ## Launches, transfers and the launcher's memory, on the dev cluster, which must be up
 	@eval "$$($(DEVCLUSTER) env)"; export PIVT_E2E_BIN=$(CURDIR)/build/pivt; \
-	go test -tags e2e -run '^$$' -bench . -benchtime 1x -timeout $(E2E_TIMEOUT) -v ./cmd/pivt/e2e | grep -E 'Benchmark|medians|^(ok|FAIL|PASS)'
+	go test -tags e2e -run '^$$' -bench . -benchtime 1x -timeout $(E2E_TIMEOUT) -p 1 -v ./pkg/runtime ./cmd/pivt/e2e | grep -E 'Benchmark|medians|^(ok|FAIL|PASS)'
 
 fuzz: ## Ten minutes (FUZZTIME) for each fuzz target
 	@for file in $$(grep -lr '^func Fuzz' --include='*_test.go' pkg | sort); do \

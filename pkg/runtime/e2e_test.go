@@ -24,12 +24,12 @@ import (
 // PIVT_E2E_IMAGE may name an image with a busybox in it.
 
 type real struct {
-	t         *testing.T
+	t         testing.TB
 	client    *typed.CoreV1Client
 	namespace string
 }
 
-func realCluster(t *testing.T) *real {
+func realCluster(t testing.TB) *real {
 	t.Helper()
 	file := os.Getenv("KUBECONFIG")
 	if file == "" {
@@ -139,18 +139,18 @@ func TestRealFailures(t *testing.T) {
 		},
 		"InvalidImageName": {
 			reason: "The kubelet refuses it without asking anybody.",
-			image:  "registry.invalid/CC@sha256:" + strings.Repeat("1", 64), within: 20 * time.Second,
+			image:  "registry.invalid/CC@sha256:" + strings.Repeat("1", 64), within: time.Minute,
 			want: []string{"its image cannot be pulled: ", "must be lowercase"},
 		},
 		"Unschedulable": {
 			reason: "The scheduler says what is short.",
-			image:  realImage(), memory: "1Pi", within: 20 * time.Second,
+			image:  realImage(), memory: "1Pi", within: time.Minute,
 			options: Options{Patience: Patience{Node: time.Second, Start: time.Minute}},
 			want:    []string{"no node takes it: ", "Insufficient memory"},
 		},
 		"Quota": {
 			reason: "What admission refuses is not tried again.",
-			image:  realImage(), quota: true, within: 10 * time.Second,
+			image:  realImage(), quota: true, within: time.Minute,
 			want: []string{"creating pod ", "exceeded quota: none"},
 		},
 	}
@@ -246,7 +246,7 @@ func TestRealStop(t *testing.T) {
 	if err := <-result; err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(begun); took > 4*time.Second {
+	if took := time.Since(begun); took > 20*time.Second {
 		t.Errorf("stopping took %s", took)
 	}
 	r.awaitEmpty()

@@ -87,7 +87,7 @@ func watchReal(t *testing.T, c *kube.Client, run *workflow.Run) (workflow.Outcom
 	if err != nil {
 		t.Fatal(err)
 	}
-	if late := time.Since(o.Finished); late > 3*time.Second {
+	if late := time.Since(o.Finished); late > 10*time.Second {
 		t.Errorf("Watch returned %s after the end", late)
 	}
 	return o, events
