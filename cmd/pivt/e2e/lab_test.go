@@ -164,20 +164,16 @@ func (l *lab) pod(cc string) corev1.Pod {
 
 // awaitGone waits until there is no pod or Secret of the selector: the kubelet and the garbage
 // collector take the time they take.
-func (l *lab) awaitGone(selector string) time.Duration {
+func (l *lab) awaitGone(selector string) {
 	l.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
-	defer cancel()
-	began := time.Now()
-	l.until(ctx, "no object of "+selector, func() (bool, error) {
-		secrets, err := l.core.CoreV1().Secrets(l.ns).List(ctx, metav1.ListOptions{LabelSelector: selector})
+	l.eventually("no object of "+selector, func() (bool, error) {
+		secrets, err := l.core.CoreV1().Secrets(l.ns).List(context.Background(), metav1.ListOptions{LabelSelector: selector})
 		if err != nil {
 			return false, err
 		}
 		n := len(secrets.Items) + len(l.pods(selector))
 		return n == 0, fmt.Errorf("%d objects", n)
 	})
-	return time.Since(began)
 }
 
 // peerLog is what a peer has logged since the container's start.
